@@ -1,0 +1,199 @@
+//! A conversation about pictures.
+
+use std::{path::Path, time::Instant};
+
+use burn::tensor::Tensor;
+
+use crate::{
+    error::{Error, Result},
+    generate::{Answer, GenerationOptions, Prefilled},
+    image::Picture,
+    llava::Llava,
+    model::KeyValueCache,
+    prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
+    report::{Report, Times},
+};
+
+/// A piece of what the user says: a picture or words.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Part {
+    /// A picture.
+    Image(Picture),
+    /// Words. They are never read as special tokens.
+    Text(String),
+}
+
+impl Part {
+    /// A picture from a PNG, JPEG or WebP file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Picture`] if the file is missing, no picture, damaged, or too large.
+    pub fn image_path(path: impl AsRef<Path>) -> Result<Self> {
+        Picture::open(path).map(Self::Image)
+    }
+
+    /// Words.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+/// One row of the decoder's input: what it stands for, wherever it lies in a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// A text token's id.
+    Text(u32),
+    /// A picture's token, by picture and by place in it.
+    Vision { picture: usize, token: usize },
+}
+
+/// A conversation: the turns so far, their pictures, and the decoder's cache of them.
+pub struct Chat<'m> {
+    pub(crate) llava: &'m Llava,
+    pub(crate) turns: Vec<Turn>,
+    /// Decoder embeddings of every picture shown so far.
+    pictures: Vec<Tensor<2>>,
+    pub(crate) cache: KeyValueCache,
+    /// What the rows of the cache stand for, in order.
+    pub(crate) cached: Vec<Row>,
+    options: GenerationOptions,
+}
+
+impl<'m> Chat<'m> {
+    pub(crate) fn new(llava: &'m Llava) -> Self {
+        Self {
+            llava,
+            turns: Vec::new(),
+            pictures: Vec::new(),
+            cache: llava.model.decoder.new_cache(),
+            cached: Vec::new(),
+            options: GenerationOptions::from_defaults(&llava.defaults),
+        }
+    }
+
+    /// Replaces the rules for generating answers; at first they are the checkpoint's own.
+    pub fn options(mut self, options: GenerationOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The rules in force, for instance to change one of them.
+    pub fn options_mut(&mut self) -> &mut GenerationOptions {
+        &mut self.options
+    }
+
+    /// Asks, and returns the answer as an iterator that computes a token whenever it is advanced.
+    ///
+    /// The pictures are encoded and the prompt is run through the decoder before this returns; what an
+    /// earlier turn left in the cache is not computed again. Dropping the answer ends it; what was said
+    /// until then stays in the conversation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] if a rule is out of range, [`Error::Prompt`] if the prompt does not fit the
+    /// context, [`Error::Device`] if the device fails. The conversation is then as it was before.
+    pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_, 'm>> {
+        self.options.validate()?;
+        let known = (self.turns.len(), self.pictures.len());
+        let prefilled = self.prefill(parts.into_iter().collect());
+        if prefilled.is_err() {
+            self.turns.truncate(known.0);
+            self.pictures.truncate(known.1);
+            self.forget();
+        }
+        let prefilled = prefilled?;
+        Answer::start(self, prefilled, self.options.clone())
+    }
+
+    fn prefill(&mut self, parts: Vec<Part>) -> Result<Prefilled> {
+        let llava = self.llava;
+        let start = Instant::now();
+        let turn = self.encode(parts)?;
+        // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
+        llava.compute().wait("encode the picture")?;
+        let encode = start.elapsed();
+
+        let start = Instant::now();
+        self.turns.push(turn);
+        let prompt = llava.tokenizer.prompt(&self.turns)?;
+        let rows = self.rows(&prompt)?;
+        let limit = llava.context_limit();
+        if rows.len() >= limit {
+            return Err(Error::Prompt(format!(
+                "the prompt has {} tokens, expected fewer than the model's context of {limit}; ask a \
+                 shorter question, show fewer pictures or start a new conversation",
+                rows.len()
+            )));
+        }
+        // The last row is always computed: its logits start the answer.
+        let shared = rows.iter().zip(&self.cached).take_while(|(new, old)| new == old).count();
+        let reused = shared.min(rows.len() - 1);
+        self.cache.truncate(reused, reused as u32);
+        self.cached.truncate(reused);
+
+        let embeddings = llava.model.splice(&prompt, &self.pictures)?;
+        let embeddings = embeddings.slice([reused..rows.len()]);
+        let positions: Vec<u32> = (reused as u32..rows.len() as u32).collect();
+        let hidden = llava.model.decoder.forward(embeddings, &positions, &mut self.cache);
+        self.cache.next_position = rows.len() as u32;
+        let last = positions.len() - 1;
+        let logits = llava.model.decoder.logits(hidden.slice([last..last + 1]))?;
+        let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
+        let report = Report {
+            device: llava.device().clone(),
+            prompt_tokens: rows.len(),
+            vision_tokens,
+            reused_tokens: reused,
+            new_tokens: 0,
+            kv_rows_per_layer: self.cache.rows_per_layer(),
+            kv_bytes: self.cache.bytes(),
+            stop: None,
+            times: Times { encode, prefill: start.elapsed(), ..Times::default() },
+        };
+        self.cached = rows;
+        Ok(Prefilled { logits, report })
+    }
+
+    /// Encodes the pictures among `parts` and returns the user's turn.
+    fn encode(&mut self, parts: Vec<Part>) -> Result<Turn> {
+        let mut turn = Turn { role: Role::User, parts: Vec::with_capacity(parts.len()) };
+        for part in parts {
+            turn.parts.push(match part {
+                Part::Text(text) => TurnPart::Text(text),
+                Part::Image(picture) => {
+                    let pixels = self.llava.preprocessor.run(&picture)?;
+                    self.pictures.push(self.llava.model.encode_image(&pixels.values));
+                    TurnPart::Image
+                }
+            });
+        }
+        Ok(turn)
+    }
+
+    /// What each row of `prompt` stands for.
+    fn rows(&self, prompt: &PromptLayout) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for piece in &prompt.pieces {
+            match piece {
+                Piece::Text(ids) => rows.extend(ids.iter().map(|id| Row::Text(*id))),
+                Piece::Image(picture) => {
+                    let tokens = self.pictures.get(*picture).map_or(0, |tokens| tokens.dims()[0]);
+                    rows.extend((0..tokens).map(|token| Row::Vision { picture: *picture, token }));
+                }
+            }
+        }
+        if rows.is_empty() {
+            return Err(Error::Prompt("the prompt is empty, expected a question or a picture".into()));
+        }
+        Ok(rows)
+    }
+
+    /// Empties the cache: a failed pass leaves it in an unknown state.
+    #[doc(hidden)]
+    pub fn forget(&mut self) {
+        self.cache = self.llava.model.decoder.new_cache();
+        self.cached.clear();
+    }
+}

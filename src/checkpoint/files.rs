@@ -1,0 +1,155 @@
+//! Where a model's files come from.
+
+use std::{
+    borrow::Cow,
+    fs::{self, File},
+    io::Read,
+    path::{Component, Path, PathBuf},
+};
+
+use crate::error::{Error, Result};
+
+/// Largest file that is read whole: far above any real `tokenizer.json`.
+const READ_LIMIT_BYTES: u64 = 64 << 20;
+
+/// Where a model's files come from: a folder, or bytes compiled into the program.
+#[derive(Clone, Debug)]
+pub enum ModelFiles {
+    /// A folder as the Hugging Face hub has it.
+    Folder(PathBuf),
+    /// Name and contents of every file, as `include_bytes!` gives them.
+    Embedded(&'static [(&'static str, &'static [u8])]),
+}
+
+impl ModelFiles {
+    /// The files of a folder that has at least a `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if there is no such folder or it is no model's, saying how to get one.
+    pub fn folder(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        match fs::metadata(&path) {
+            Ok(found) if !found.is_dir() => {
+                return Err(Error::model(
+                    path,
+                    "expected a folder, found a file; give the folder it lies in",
+                ));
+            }
+            Ok(_) => {}
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                let problem = no_folder_problem(&path);
+                return Err(Error::model(path, problem));
+            }
+            Err(source) => return Err(Error::io(path, source)),
+        }
+        if !path.join("config.json").is_file() {
+            let problem = if path.join("snapshots").is_dir() {
+                "this is a folder of the hub's cache; give the folder inside its snapshots folder"
+            } else {
+                "no config.json in this folder; expected a model as the hub has it: config.json, \
+                 model*.safetensors, tokenizer.json, preprocessor_config.json"
+            };
+            return Err(Error::model(path, problem));
+        }
+        Ok(Self::Folder(path))
+    }
+
+    /// The contents of one of the small files; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the file is larger than 64 MiB or no regular file, [`Error::Io`] if it cannot be read.
+    pub fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        match self {
+            Self::Embedded(_) => Ok(self.embedded_bytes(name).map(Cow::Borrowed)),
+            Self::Folder(folder) => Ok(read_small(&folder.join(name))?.map(Cow::Owned)),
+        }
+    }
+
+    /// A file's path, for messages; `<embedded>/NAME` if the file is compiled in.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    /// The folder, for messages.
+    pub fn root(&self) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.clone(),
+            Self::Embedded(_) => PathBuf::from("<embedded>"),
+        }
+    }
+
+    /// The names of all files.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let folder = match self {
+            Self::Embedded(files) => return Ok(files.iter().map(|(name, _)| (*name).to_owned()).collect()),
+            Self::Folder(folder) => folder,
+        };
+        let entries = fs::read_dir(folder).map_err(|source| Error::io(folder, source))?;
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string()));
+        let names: std::io::Result<Vec<_>> = names.collect();
+        Ok(names.map_err(|source| Error::io(folder, source))?.into_iter().flatten().collect())
+    }
+
+    /// Whether there is a file of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Embedded(_) => self.embedded_bytes(name).is_some(),
+            Self::Folder(folder) => folder.join(name).is_file(),
+        }
+    }
+
+    /// The bytes of a file that is compiled in.
+    pub(super) fn embedded_bytes(&self, name: &str) -> Option<&'static [u8]> {
+        match self {
+            Self::Embedded(files) => files.iter().find(|(file, _)| *file == name).map(|(_, bytes)| *bytes),
+            Self::Folder(_) => None,
+        }
+    }
+}
+
+/// Whether `name` names a file of the folder itself: no separator, no `..`, no drive.
+pub(super) fn is_plain_file_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
+        && !name.contains(['/', '\\', ':', '\0'])
+}
+
+/// Opens a regular file; `None` if there is none. Anything else (a pipe, a device) could block or never end.
+pub(super) fn open_regular(path: &Path) -> Result<Option<(File, u64)>> {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::io(path, source)),
+    };
+    if !found.is_file() {
+        return Err(Error::model(path, "expected a regular file"));
+    }
+    let file = File::open(path).map_err(|source| Error::io(path, source))?;
+    Ok(Some((file, found.len())))
+}
+
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
+    let Some((file, _)) = open_regular(path)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.take(READ_LIMIT_BYTES + 1).read_to_end(&mut bytes).map_err(|source| Error::io(path, source))?;
+    if bytes.len() as u64 > READ_LIMIT_BYTES {
+        return Err(Error::model(path, format!("expected at most {READ_LIMIT_BYTES} bytes, found more")));
+    }
+    Ok(Some(bytes))
+}
+
+fn no_folder_problem(path: &Path) -> String {
+    let mut parts = path.components();
+    let name = match (parts.next(), parts.next(), parts.next()) {
+        (Some(Component::Normal(_)), Some(Component::Normal(model)), None) => model.to_str(),
+        _ => None,
+    };
+    match name {
+        Some(model) => format!(
+            "no such folder. If this is a model's name on the hub, download it with `hf download {} --local-dir \
+             models/{model}` and give models/{model}",
+            path.display(),
+        ),
+        None => "no such folder; expected a folder with config.json and model*.safetensors".to_owned(),
+    }
+}

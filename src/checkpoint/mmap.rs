@@ -1,0 +1,47 @@
+//! Files mapped into memory: the crate's only unsafe code.
+//!
+//! A mapping is unsafe because another process may change or cut the file while it is borrowed. Why that is
+//! borne here, as in every program that maps model files (safetensors, candle, llama.cpp):
+//!
+//! - The map is read-only and private, and only whole regular files are mapped.
+//! - What decides about control flow and sizes (the header) is copied out and checked once; afterwards the
+//!   bytes are only ever read as numbers, for which every bit pattern is a value. A file changed under the
+//!   program gives wrong weights, as it would have a moment earlier.
+//! - A file cut short gives SIGBUS on access to the lost pages: the program ends, no memory is corrupted.
+#![allow(unsafe_code)]
+
+use std::{ops::Range, path::Path};
+
+use memmap2::Mmap;
+
+use super::files::open_regular;
+use crate::error::{Error, Result};
+
+/// Maps a file; `None` if there is none.
+pub(super) fn map(path: &Path) -> Result<Option<Mmap>> {
+    let Some((file, length)) = open_regular(path)? else { return Ok(None) };
+    if length == 0 {
+        return Err(Error::model(path, "the file is empty; download it again"));
+    }
+    // SAFETY: as the module's documentation argues.
+    let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
+    Ok(Some(map))
+}
+
+/// Lets the system take back the memory behind `range`; reading it again reads the file again.
+///
+/// Only advice: where it is not understood, the pages go when memory runs short.
+#[cfg(unix)]
+pub(super) fn release(map: &Mmap, range: Range<usize>) {
+    // SAFETY: `DontNeed` discards changes to a private mapping, and a read-only one has none: the borrowed
+    // bytes keep their values, under the same condition on the file as above.
+    let advised =
+        unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+    if let Err(error) = advised {
+        tracing::debug!(%error, "mapped memory not released");
+    }
+}
+
+/// There is no such advice on this system.
+#[cfg(not(unix))]
+pub(super) fn release(_map: &Mmap, _range: Range<usize>) {}

@@ -1,0 +1,183 @@
+//! A model's tensors: one or several memory-mapped safetensors files, checked once and read tensor by tensor.
+//!
+//! Opening reads the headers only. A tensor's bytes are borrowed from the mapped file and converted when they
+//! are asked for, so a model is loaded with one tensor's conversion in memory at a time; [`Checkpoint::release`]
+//! gives back the file's pages behind it.
+
+mod embedded;
+mod files;
+mod header;
+mod mmap;
+mod names;
+mod shards;
+mod tensor;
+mod verify;
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, btree_map},
+    fmt,
+    ops::Range,
+    path::PathBuf,
+};
+
+use safetensors::tensor::Dtype;
+
+use crate::error::{Error, Result};
+use shards::Shard;
+
+pub use files::ModelFiles;
+pub use tensor::{StoredDtype, StoredTensor};
+
+/// A model's tensors, found by their canonical names.
+///
+/// A tensor has the same name here whichever version of transformers saved it: `vision_tower.…`,
+/// `multi_modal_projector.linear_1.…`, `language_model.…` (without `model.`), `lm_head.weight`.
+pub struct Checkpoint {
+    root: PathBuf,
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, Location>,
+}
+
+/// What a stored tensor is and where it lies.
+struct Location {
+    shard: usize,
+    stored_name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    range: Range<usize>,
+}
+
+impl Checkpoint {
+    /// Opens `model.safetensors`, or every file of `model.safetensors.index.json`, or
+    /// `model-00001-of-0000N.safetensors` and all that follow it.
+    ///
+    /// # Errors
+    /// [`Error::Model`] naming every file that is missing, or the file that is damaged or cut short, or the
+    /// tensor that is stored twice; [`Error::Io`] if a file cannot be mapped.
+    pub fn open(files: &ModelFiles) -> Result<Self> {
+        let mut checkpoint = Self { root: files.root(), shards: Vec::new(), tensors: BTreeMap::new() };
+        for (shard, entries) in shards::open(files)? {
+            checkpoint.shards.push(shard);
+            for entry in entries {
+                checkpoint.insert(entry)?;
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    /// Adds a tensor of the last shard.
+    fn insert(&mut self, entry: header::Entry) -> Result<()> {
+        let shard = self.shards.len().saturating_sub(1);
+        match self.tensors.entry(names::canonical(&entry.name).into_owned()) {
+            btree_map::Entry::Vacant(vacant) => {
+                let header::Entry { name: stored_name, dtype, shape, range } = entry;
+                vacant.insert(Location { shard, stored_name, dtype, shape, range });
+                Ok(())
+            }
+            btree_map::Entry::Occupied(first) => {
+                let file_of = |shard: usize| self.shards.get(shard).map_or("", |shard| shard.file.as_str());
+                let problem = format!(
+                    "{} is stored twice: as {} in {} and as {} in {}; expected it once",
+                    quoted(first.key()),
+                    quoted(&first.get().stored_name),
+                    quoted(file_of(first.get().shard)),
+                    quoted(&entry.name),
+                    quoted(file_of(shard)),
+                );
+                Err(Error::model(&self.root, problem))
+            }
+        }
+    }
+
+    /// Whether a tensor of that canonical name is stored.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The tensor of that canonical name.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it is missing or not of a float type.
+    pub fn tensor(&self, name: &str) -> Result<StoredTensor<'_>> {
+        let found = self.tensors.get_key_value(name).and_then(|(name, location)| {
+            let bytes = self.shards.get(location.shard)?.bytes().get(location.range.clone())?;
+            Some((name, location, bytes))
+        });
+        let Some((name, location, bytes)) = found else {
+            return Err(Error::model(&self.root, format!("tensor {name} is missing")));
+        };
+        let Some(dtype) = StoredDtype::of(location.dtype) else {
+            let problem = format!("tensor {name}: expected F32, F16 or BF16, found {}", location.dtype);
+            return Err(Error::model(&self.root, problem));
+        };
+        Ok(StoredTensor { name, dtype, shape: Cow::Borrowed(&location.shape), bytes })
+    }
+
+    /// Lets the system take back the memory behind a tensor that is not needed again soon.
+    pub fn release(&self, name: &str) {
+        let Some(location) = self.tensors.get(name) else { return };
+        if let Some(shard) = self.shards.get(location.shard) {
+            shard.release(location.range.clone());
+        }
+    }
+
+    /// The type that most bytes are stored in; float32 for a checkpoint without any float.
+    pub fn dominant_dtype(&self) -> StoredDtype {
+        let mut bytes = BTreeMap::<StoredDtype, usize>::new();
+        for location in self.tensors.values() {
+            if let Some(dtype) = StoredDtype::of(location.dtype) {
+                *bytes.entry(dtype).or_default() += location.range.len();
+            }
+        }
+        bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or(StoredDtype::F32, |(dtype, _)| dtype)
+    }
+
+    /// Whether the model is stored in a 16-bit type, for the most part.
+    pub fn is_half(&self) -> bool {
+        self.dominant_dtype() != StoredDtype::F32
+    }
+
+    /// How many numbers all tensors together hold.
+    pub fn parameters(&self) -> u64 {
+        // Cannot overflow: the header's check multiplied each shape without overflow, and the files hold them all.
+        self.tensors.values().map(|location| location.shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// Size of all tensors together, in bytes.
+    pub fn total_bytes(&self) -> u64 {
+        self.tensors.values().map(|location| location.range.len() as u64).sum()
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let (root, tensors) = (&self.root, self.tensors.len());
+        formatter
+            .debug_struct("Checkpoint")
+            .field("root", root)
+            .field("tensors", &tensors)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A name or value out of a file, fit to be shown: no control characters, not too long.
+fn quoted(text: &str) -> String {
+    const LONGEST: usize = 120;
+    let mut short: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// The first items of a list, and how many more there are.
+fn listed(items: &[String], separator: &str) -> String {
+    const SHOWN: usize = 20;
+    let (shown, more) = items.split_at(items.len().min(SHOWN));
+    let mut list = shown.join(separator);
+    if !more.is_empty() {
+        list.push_str(&format!("{separator}and {} more", more.len()));
+    }
+    list
+}

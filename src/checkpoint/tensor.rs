@@ -1,0 +1,152 @@
+//! A tensor as it is stored, and its conversion to what the model computes with.
+
+use std::{borrow::Cow, ops::Range};
+
+use half::{
+    bf16, f16,
+    slice::{HalfBitsSliceExt, HalfFloatSliceExt},
+};
+use safetensors::tensor::Dtype;
+
+use crate::error::{Error, Result};
+
+/// Numbers converted at a time, so that the float32 in between stays in the cache.
+const BLOCK: usize = 4096;
+
+/// The types of numbers a model's tensors may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoredDtype {
+    /// IEEE 754 single precision.
+    F32,
+    /// IEEE 754 half precision.
+    F16,
+    /// The upper half of a float32.
+    BF16,
+}
+
+impl StoredDtype {
+    /// The type, unless it is one that no LLaVA is stored in.
+    pub(super) fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::BF16),
+            _ => None,
+        }
+    }
+}
+
+/// A tensor as it is stored: little-endian numbers in row-major order, at any alignment.
+#[derive(Clone, Debug)]
+pub struct StoredTensor<'a> {
+    pub(super) name: &'a str,
+    pub(super) dtype: StoredDtype,
+    pub(super) shape: Cow<'a, [usize]>,
+    /// As long as type and shape require: the header was checked, and rows are cut by whole numbers.
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> StoredTensor<'a> {
+    /// The canonical name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// The type of the stored numbers.
+    pub fn dtype(&self) -> StoredDtype {
+        self.dtype
+    }
+
+    /// The dimensions, outermost first; none of them is 0.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The stored bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The part of the tensor with the given indices in the first dimension.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the tensor does not have those rows.
+    pub fn rows(&self, range: Range<usize>) -> Result<StoredTensor<'a>> {
+        let rows = self.shape.first().copied().unwrap_or_default();
+        let cut = self.bytes.len().checked_div(rows).and_then(|row_bytes| {
+            let (start, end) = (range.start.checked_mul(row_bytes)?, range.end.checked_mul(row_bytes)?);
+            self.bytes.get(start..end)
+        });
+        let Some(bytes) = cut else {
+            let expected = format!("rows within 0..{rows} of {}", self.name);
+            return Err(Error::argument("rows", expected, format!("{range:?}")));
+        };
+        let inner = self.shape.iter().skip(1).copied();
+        let shape = std::iter::once(range.len()).chain(inner).collect();
+        Ok(Self { shape: Cow::Owned(shape), bytes, ..*self })
+    }
+
+    /// All numbers as float32, exactly.
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self.dtype {
+            StoredDtype::F32 => {
+                self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+            }
+            StoredDtype::F16 => words(self.bytes).reinterpret_cast::<f16>().to_f32_vec(),
+            StoredDtype::BF16 => words(self.bytes).reinterpret_cast::<bf16>().to_f32_vec(),
+        }
+    }
+
+    /// All numbers as float16: stored float16 unchanged, others rounded to nearest even.
+    ///
+    /// What float16 cannot hold becomes ±65504, its largest number, instead of infinity: one infinite weight
+    /// would turn every output to NaN. NaN stays NaN.
+    pub fn to_f16(&self) -> Vec<f16> {
+        let bytes = self.bytes;
+        match self.dtype {
+            StoredDtype::F16 => words(bytes).reinterpret_cast::<f16>().to_vec(),
+            StoredDtype::F32 => saturating_f16(bytes.as_chunks().0, |bytes| f32::from_le_bytes(*bytes)),
+            StoredDtype::BF16 => saturating_f16(words(bytes).reinterpret_cast(), bf16_to_f32),
+        }
+    }
+
+    /// [`Self::to_f32`] of [`Self::rows`].
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn rows_f32(&self, range: Range<usize>) -> Result<Vec<f32>> {
+        Ok(self.rows(range)?.to_f32())
+    }
+
+    /// [`Self::to_f16`] of [`Self::rows`].
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn rows_f16(&self, range: Range<usize>) -> Result<Vec<f16>> {
+        Ok(self.rows(range)?.to_f16())
+    }
+}
+
+fn bf16_to_f32(number: &bf16) -> f32 {
+    number.to_f32()
+}
+
+/// The bytes as 16-bit words, in place where alignment and byte order allow it.
+fn words(bytes: &[u8]) -> Cow<'_, [u16]> {
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(words) if cfg!(target_endian = "little") => Cow::Borrowed(words),
+        _ => bytes.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes)).collect(),
+    }
+}
+
+fn saturating_f16<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Vec<f16> {
+    let (least, most) = (f16::MIN.to_f32_const(), f16::MAX.to_f32_const());
+    let mut halves = vec![f16::ZERO; stored.len()];
+    let mut block = Vec::with_capacity(BLOCK);
+    for (stored, halves) in stored.chunks(BLOCK).zip(halves.chunks_mut(BLOCK)) {
+        block.clear();
+        block.extend(stored.iter().map(|number| widen(number).clamp(least, most)));
+        halves.convert_from_f32_slice(&block);
+    }
+    halves
+}

@@ -1,0 +1,207 @@
+//! `mustdrop describe`: one question about one or several pictures.
+
+use std::{
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::print_json;
+use crate::{
+    DeviceSelect, Error, Event, Fit, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report,
+    WeightFormat,
+};
+
+/// The question where none is given.
+const QUESTION: &str = "Describe the picture.";
+
+/// The picture where none is given: it ships inside the program.
+const SAMPLE: (&str, &[u8]) =
+    ("models/picture-book/sample_1.png", include_bytes!("../../models/picture-book/sample_1.png"));
+
+/// Answer a question about a picture.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mustdrop describe\n  mustdrop describe photo.jpg \"What is on the table?\" \
+    --model ~/models/llava-1.5-7b-hf\n  cat photo.png | mustdrop describe - \"How many?\" --json")]
+pub struct Describe {
+    /// The picture (PNG, JPEG or WebP); `-` reads it from stdin [default: a sample that ships with the program]
+    picture: Option<PathBuf>,
+
+    /// What to ask
+    #[arg(default_value = QUESTION)]
+    question: String,
+
+    /// A further picture, shown after the first; may be repeated
+    #[arg(long = "image", value_name = "PICTURE")]
+    images: Vec<PathBuf>,
+
+    /// A folder with a LLaVA checkpoint as the Hugging Face hub has it [default: the model inside the program]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+
+    /// auto, gpu, cpu, an adapter's number or a part of its name (see `mustdrop devices`)
+    #[arg(long, default_value_t)]
+    device: DeviceSelect,
+
+    /// Precision of the weights: auto, f32 or f16
+    #[arg(long, default_value_t)]
+    weights: WeightFormat,
+
+    /// How a picture becomes square: crop its middle or pad its short sides [default: the model's own]
+    #[arg(long, value_name = "crop|pad")]
+    fit: Option<Fit>,
+
+    /// The most tokens the answer may have [default: the model's own, else 512]
+    #[arg(long, value_name = "N")]
+    max_new_tokens: Option<usize>,
+
+    /// 0 always takes the likeliest token; higher values take more chances [default: the model's own]
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+
+    /// Choose among the K likeliest tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+
+    /// Choose among the likeliest tokens that together have probability P
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+
+    /// Above 1 makes tokens that were already used less likely
+    #[arg(long, value_name = "R")]
+    repetition_penalty: Option<f32>,
+
+    /// Seed for temperatures above 0
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// End the answer where this text would appear; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+
+    /// Print one JSON object with the answer and its account instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Describe {
+    /// The model these arguments name, not yet loaded.
+    pub fn builder(&self) -> LlavaBuilder {
+        let builder = self.model.as_ref().map_or_else(Llava::embedded, Llava::builder);
+        let builder = builder.device(self.device.clone()).weights(self.weights);
+        match self.fit {
+            Some(fit) => builder.fit(fit),
+            None => builder,
+        }
+    }
+
+    /// The pictures and the question.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Picture`] if a picture cannot be read, [`Error::Argument`] if the question is blank.
+    pub fn parts(&self) -> crate::Result<Vec<Part>> {
+        if self.question.trim().is_empty() {
+            return Err(Error::argument("QUESTION", "some words", "nothing but blanks"));
+        }
+        let first = match &self.picture {
+            None => Picture::decode(SAMPLE.1, SAMPLE.0)?,
+            Some(path) => open(path)?,
+        };
+        let mut parts = vec![Part::Image(first)];
+        for path in &self.images {
+            parts.push(Part::Image(open(path)?));
+        }
+        parts.push(Part::text(&self.question));
+        Ok(parts)
+    }
+
+    /// Changes the model's own rules to what the arguments say.
+    pub fn adjust(&self, options: &mut GenerationOptions) {
+        let set = |target: &mut f32, value: Option<f32>| *target = value.unwrap_or(*target);
+        set(&mut options.sampling.temperature, self.temperature);
+        set(&mut options.sampling.repetition_penalty, self.repetition_penalty);
+        options.sampling.top_k = self.top_k.or(options.sampling.top_k);
+        options.sampling.top_p = self.top_p.or(options.sampling.top_p);
+        options.sampling.seed = self.seed;
+        options.max_new_tokens = self.max_new_tokens.unwrap_or(options.max_new_tokens);
+        options.stop.clone_from(&self.stop);
+    }
+
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        // Pictures first: a wrong path is said before seconds are spent on the model.
+        let parts = self.parts()?;
+        let spinner = spinner();
+        spinner.set_message("loading the model");
+        let model = self.builder().build()?;
+        spinner.suspend(|| eprintln!("device: {}, weights: {}", model.device(), model.weight_format()));
+        spinner.set_message("looking at the picture");
+        let mut chat = model.chat();
+        self.adjust(chat.options_mut());
+        let mut answer = chat.ask(parts)?;
+        spinner.finish_and_clear();
+        if self.json {
+            #[derive(Serialize)]
+            struct Output<'a> {
+                answer: String,
+                #[serde(flatten)]
+                report: &'a Report,
+            }
+            let text = answer.complete()?;
+            return print_json(&Output { answer: text, report: answer.report() });
+        }
+        let mut stdout = io::stdout();
+        for event in &mut answer {
+            if let Event::Text(piece) = event? {
+                stdout.write_all(piece.as_bytes())?;
+                stdout.flush()?;
+            }
+        }
+        writeln!(stdout)?;
+        eprintln!("{}", summary(answer.report()));
+        Ok(())
+    }
+}
+
+/// A picture from a file, or from stdin where the path is `-`.
+fn open(path: &Path) -> crate::Result<Picture> {
+    if path != Path::new("-") {
+        return Picture::open(path);
+    }
+    let mut bytes = Vec::new();
+    // One byte above the limit is enough for the picture reader to refuse it.
+    let limit = crate::image::MAX_FILE_BYTES + 1;
+    io::stdin().take(limit).read_to_end(&mut bytes).map_err(|error| Error::io("<stdin>", error))?;
+    Picture::decode(&bytes, "<stdin>")
+}
+
+/// A line that moves while there is nothing to read yet; invisible where stderr is no terminal.
+fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+    spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}
+
+/// One line about what the answer cost.
+fn summary(report: &Report) -> String {
+    let times = &report.times;
+    let steps = report.new_tokens.saturating_sub(1);
+    let rate = match times.decode.as_secs_f64() {
+        seconds if steps > 0 && seconds > 0.0 => format!(", {:.1} tokens/s", steps as f64 / seconds),
+        _ => String::new(),
+    };
+    format!(
+        "prompt: {} tokens, {} of them vision; picture {:.2} s, prefill {:.2} s; answer: {} tokens{rate}",
+        report.prompt_tokens,
+        report.vision_tokens,
+        times.encode.as_secs_f64(),
+        times.prefill.as_secs_f64(),
+        report.new_tokens,
+    )
+}

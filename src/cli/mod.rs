@@ -1,0 +1,76 @@
+//! The command line: arguments in, text and exit codes out.
+//!
+//! stdout carries only the answer (or JSON); the device, progress and times go to stderr.
+
+mod describe;
+mod devices;
+mod pixels;
+mod trace;
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use describe::Describe;
+
+use crate::error::Error;
+
+/// Ask questions about pictures on any GPU, without CUDA.
+#[derive(Debug, Parser)]
+#[command(name = "mustdrop", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Describe(Describe),
+    Devices(devices::Devices),
+    Trace(trace::Trace),
+    Pixels(pixels::Pixels),
+}
+
+/// The program: parses the arguments, runs the command and returns its exit code.
+pub fn main() -> ExitCode {
+    run(|| match Cli::parse().command {
+        Command::Describe(describe) => describe.run(),
+        Command::Devices(devices) => devices.run(),
+        Command::Trace(trace) => trace.run(),
+        Command::Pixels(pixels) => pixels.run(),
+    })
+}
+
+/// Runs `command` as a program: logging as `MUSTDROP_LOG` says, Ctrl-C as exit code 130, an error as one
+/// message on stderr and the exit code that stands for it.
+pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MUSTDROP_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    // Only a second logger in the same process makes this fail, and then that one is as good.
+    drop(log);
+    // Nothing is ever half-written (files appear by renaming), so the process may simply end.
+    if let Err(error) = ctrlc::set_handler(|| std::process::exit(130)) {
+        tracing::warn!("Ctrl-C keeps its default action: {error}");
+    }
+    match command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
+        }
+    }
+}
+
+/// Whether the reader of our output went away, as in `mustdrop devices | head -1`.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes `value` as one line of JSON on stdout.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    use io::Write;
+    let line = serde_json::to_string(value)?;
+    Ok(writeln!(io::stdout(), "{line}")?)
+}

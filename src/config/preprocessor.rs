@@ -1,0 +1,167 @@
+//! How pictures become pixel values: `preprocessor_config.json`, or the same within `processor_config.json`.
+
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use super::{VisionConfig, fields, fields::Fields, limits};
+use crate::{
+    checkpoint::ModelFiles,
+    error::Result,
+    image::{Fit, Preprocessor, Resize},
+};
+
+/// Side of the square picture where the file does not say: `CLIPImageProcessor`'s.
+const CLIP_SIDE: usize = 224;
+/// Pillow's number for bicubic interpolation.
+const BICUBIC: usize = 3;
+
+/// The image processors that do the same to a picture.
+const PROCESSORS: [(&str, ()); 7] = [
+    ("CLIPImageProcessor", ()),
+    ("CLIPImageProcessorFast", ()),
+    ("CLIPImageProcessorPil", ()),
+    ("CLIPFeatureExtractor", ()),
+    ("LlavaImageProcessor", ()),
+    ("LlavaImageProcessorFast", ()),
+    ("LlavaImageProcessorPil", ()),
+];
+
+/// Reads how the model wants its pictures; CLIP's way at the tower's size if no file says.
+///
+/// # Errors
+/// [`Error::Model`](crate::error::Error::Model) naming a field whose value is malformed or not supported, or
+/// if the outcome is not the `image_size` square that the vision tower takes.
+pub fn preprocessor(files: &ModelFiles, vision: &VisionConfig) -> Result<Preprocessor> {
+    for (name, member) in
+        [("preprocessor_config.json", None), ("processor_config.json", Some("image_processor"))]
+    {
+        let Some(json) = files.read(name)? else { continue };
+        let path = files.path(name);
+        let value = fields::parse(&json, &path)?;
+        let mut config = Fields::of_file(&value, &path)?;
+        if let Some(member) = member {
+            if !config.has(member) {
+                continue;
+            }
+            config = config.object(member)?;
+        }
+        return read(&config, vision);
+    }
+    let side = vision.image_size;
+    Ok(Preprocessor {
+        resize: Resize::ShortestEdge(side),
+        crop: Some((side, side)),
+        ..Preprocessor::default()
+    })
+}
+
+fn read(config: &Fields, vision: &VisionConfig) -> Result<Preprocessor> {
+    config.choice("image_processor_type", (), &PROCESSORS)?;
+    config.count("resample", BICUBIC, BICUBIC..=BICUBIC)?;
+    if !config.flag("do_resize", true)? {
+        return Err(config.unexpected("do_resize", "true"));
+    }
+    let clip = Preprocessor::default();
+    let (mean, std) = if config.flag("do_normalize", true)? {
+        (
+            read_channels(config, "image_mean", clip.mean, -1e3..=1e3)?,
+            read_channels(config, "image_std", clip.std, 1e-6..=1e3)?,
+        )
+    } else {
+        ([0.0; 3], [1.0; 3])
+    };
+    let preprocessor = Preprocessor {
+        resize: read_resize(config)?,
+        crop: if config.flag("do_center_crop", true)? { Some(read_crop(config)?) } else { None },
+        rescale: match config.flag("do_rescale", true)? {
+            true => config.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)? as f32,
+            false => 1.0,
+        },
+        mean,
+        std,
+        fit: read_fit(config)?,
+    };
+    check_outcome(config, &preprocessor, vision.image_size)?;
+    Ok(preprocessor)
+}
+
+fn read_resize(config: &Fields) -> Result<Resize> {
+    let Some(Value::Object(_)) = config.get("size") else {
+        return Ok(Resize::ShortestEdge(config.count("size", CLIP_SIDE, 1..=limits::IMAGE_SIDE)?));
+    };
+    let size = config.object("size")?;
+    if let Some(edge) = size.optional_count("shortest_edge", 1..=limits::IMAGE_SIDE)? {
+        return Ok(Resize::ShortestEdge(edge));
+    }
+    match read_height_and_width(&size)? {
+        Some((height, width)) => Ok(Resize::Exact { height, width }),
+        None => Err(config.unexpected("size", "a number, a shortest_edge, or a height and a width")),
+    }
+}
+
+fn read_crop(config: &Fields) -> Result<(usize, usize)> {
+    let Some(Value::Object(_)) = config.get("crop_size") else {
+        let side = config.count("crop_size", CLIP_SIDE, 1..=limits::IMAGE_SIDE)?;
+        return Ok((side, side));
+    };
+    read_height_and_width(&config.object("crop_size")?)?
+        .ok_or_else(|| config.unexpected("crop_size", "a number, or a height and a width"))
+}
+
+fn read_height_and_width(size: &Fields) -> Result<Option<(usize, usize)>> {
+    let height = size.optional_count("height", 1..=limits::IMAGE_SIDE)?;
+    let width = size.optional_count("width", 1..=limits::IMAGE_SIDE)?;
+    Ok(height.zip(width))
+}
+
+fn read_fit(config: &Fields) -> Result<Fit> {
+    let ratios = [("", Fit::Crop), ("square", Fit::Crop), ("pad", Fit::Pad)];
+    let fit = config.choice("image_aspect_ratio", Fit::Crop, &ratios)?;
+    Ok(if config.flag("do_pad", false)? { Fit::Pad } else { fit })
+}
+
+/// One number for all three channels, or three.
+fn read_channels(
+    config: &Fields,
+    name: &str,
+    default: [f32; 3],
+    range: RangeInclusive<f64>,
+) -> Result<[f32; 3]> {
+    let channel = |value: &Value| value.as_f64().filter(|number| range.contains(number));
+    let channels = match config.get(name) {
+        None => return Ok(default),
+        Some(Value::Array(values)) => match values.as_slice() {
+            [red, green, blue] => [channel(red), channel(green), channel(blue)],
+            _ => [None; 3],
+        },
+        Some(value) => [channel(value); 3],
+    };
+    match channels {
+        [Some(red), Some(green), Some(blue)] => Ok([red as f32, green as f32, blue as f32]),
+        _ => {
+            let expected = format!("three numbers from {:e} to {:e}", range.start(), range.end());
+            Err(config.unexpected(name, expected))
+        }
+    }
+}
+
+/// Whatever a picture's shape, the outcome must be the square that the vision tower takes.
+fn check_outcome(config: &Fields, preprocessor: &Preprocessor, side: usize) -> Result<()> {
+    let (name, outcome) = match (preprocessor.crop, &preprocessor.resize, &preprocessor.fit) {
+        (Some(crop), ..) => ("crop_size", Some(crop)),
+        (None, Resize::Exact { height, width }, _) => ("size", Some((*height, *width))),
+        (None, Resize::ShortestEdge(edge), Fit::Pad) => ("size", Some((*edge, *edge))),
+        (None, Resize::ShortestEdge(_), Fit::Crop) => ("do_center_crop", None),
+    };
+    if outcome == Some((side, side)) {
+        return Ok(());
+    }
+    let found = outcome.map_or("one of any shape".to_owned(), |(height, width)| format!("{width}x{height}"));
+    Err(config.problem(
+        name,
+        format!(
+            "expected a picture of {side}x{side} pixels, as vision_config.image_size has it, found {found}"
+        ),
+    ))
+}

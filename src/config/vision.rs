@@ -1,0 +1,113 @@
+//! The vision tower: a CLIP vision transformer.
+
+use super::{Activation, fields::Fields, limits};
+use crate::error::Result;
+
+/// The shape of a CLIP vision tower (`vision_config`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisionConfig {
+    /// Width of a token's vector.
+    pub hidden_size: usize,
+    /// Width of the MLP's inner layer.
+    pub intermediate_size: usize,
+    /// Number of transformer layers.
+    pub num_hidden_layers: usize,
+    /// Number of attention heads; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Colour channels of a picture: always 3.
+    pub num_channels: usize,
+    /// Side of the square picture, in pixels.
+    pub image_size: usize,
+    /// Side of a square patch, in pixels; divides `image_size`.
+    pub patch_size: usize,
+    /// What layer norms add to the variance.
+    pub layer_norm_eps: f64,
+    /// The MLP's activation function.
+    pub hidden_act: Activation,
+}
+
+/// What `CLIPVisionConfig` fills in where `vision_config` leaves a field out: ViT-B/32.
+const CLIP_DEFAULTS: VisionConfig = VisionConfig {
+    hidden_size: 768,
+    intermediate_size: 3072,
+    num_hidden_layers: 12,
+    num_attention_heads: 12,
+    num_channels: 3,
+    image_size: 224,
+    patch_size: 32,
+    layer_norm_eps: 1e-5,
+    hidden_act: Activation::QuickGelu,
+};
+
+/// What `LlavaConfig` takes where there is no `vision_config` at all: ViT-L/14 at 336 pixels.
+const LLAVA_DEFAULTS: VisionConfig = VisionConfig {
+    hidden_size: 1024,
+    intermediate_size: 4096,
+    num_hidden_layers: 24,
+    num_attention_heads: 16,
+    image_size: 336,
+    patch_size: 14,
+    ..CLIP_DEFAULTS
+};
+
+impl VisionConfig {
+    /// Patches along one side of the picture.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+
+    /// Patches of a picture: `grid()²`.
+    pub fn patches(&self) -> usize {
+        self.grid() * self.grid()
+    }
+
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// Reads `vision_config` of the whole configuration.
+    pub(super) fn read(config: &Fields) -> Result<Self> {
+        let default = if config.has("vision_config") { CLIP_DEFAULTS } else { LLAVA_DEFAULTS };
+        let fields = config.object("vision_config")?;
+        fields.choice("model_type", (), &[("clip_vision_model", ())])?;
+        let vision = Self {
+            hidden_size: fields.count("hidden_size", default.hidden_size, 1..=limits::WIDTH)?,
+            intermediate_size: fields.count(
+                "intermediate_size",
+                default.intermediate_size,
+                1..=limits::INNER_WIDTH,
+            )?,
+            num_hidden_layers: fields.count(
+                "num_hidden_layers",
+                default.num_hidden_layers,
+                1..=limits::LAYERS,
+            )?,
+            num_attention_heads: fields.count(
+                "num_attention_heads",
+                default.num_attention_heads,
+                1..=limits::HEADS,
+            )?,
+            num_channels: fields.count("num_channels", default.num_channels, 3..=3)?,
+            image_size: fields.count("image_size", default.image_size, 1..=limits::IMAGE_SIDE)?,
+            patch_size: fields.count("patch_size", default.patch_size, 1..=limits::IMAGE_SIDE)?,
+            layer_norm_eps: fields.number("layer_norm_eps", default.layer_norm_eps, limits::EPSILON)?,
+            hidden_act: Activation::read(&fields, "hidden_act", default.hidden_act)?,
+        };
+        vision.check_divisions(&fields)?;
+        Ok(vision)
+    }
+
+    fn check_divisions(&self, fields: &Fields) -> Result<()> {
+        let Self { hidden_size, num_attention_heads: heads, image_size, patch_size, .. } = self;
+        if hidden_size % heads != 0 {
+            let problem = format!("{heads} heads do not divide hidden_size {hidden_size}");
+            return Err(fields.problem("num_attention_heads", problem));
+        }
+        if image_size % patch_size != 0 {
+            let problem = format!("patches of {patch_size} pixels do not divide image_size {image_size}");
+            return Err(fields.problem("patch_size", problem));
+        }
+        Ok(())
+    }
+}

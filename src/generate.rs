@@ -1,0 +1,237 @@
+//! The decode loop, as an iterator of events.
+
+use std::time::Instant;
+
+use crate::{
+    chat::{Chat, Row},
+    config::GenerationDefaults,
+    error::{Error, Result},
+    prompt::{Role, Turn, TurnPart},
+    report::{Report, StopReason},
+    sample::{Sampler, Sampling},
+    tokenizer::{StopStrings, TextStream},
+};
+
+/// Tokens an answer may have where neither the caller nor the checkpoint says.
+const DEFAULT_NEW_TOKENS: usize = 512;
+
+/// Rules for one answer.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GenerationOptions {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// The most tokens an answer may have.
+    pub max_new_tokens: usize,
+    /// Texts at which the answer ends; they are not part of it.
+    pub stop: Vec<String>,
+}
+
+impl Default for GenerationOptions {
+    /// Greedy, up to 512 tokens.
+    fn default() -> Self {
+        Self { sampling: Sampling::default(), max_new_tokens: DEFAULT_NEW_TOKENS, stop: Vec::new() }
+    }
+}
+
+impl GenerationOptions {
+    /// What a checkpoint's `generation_config.json` asks for.
+    pub(crate) fn from_defaults(defaults: &GenerationDefaults) -> Self {
+        let mut sampling = Sampling::default();
+        if let Some(penalty) = defaults.repetition_penalty {
+            sampling.repetition_penalty = penalty;
+        }
+        if defaults.do_sample {
+            sampling.temperature = defaults.temperature.unwrap_or(1.0);
+            sampling.top_k = defaults.top_k.filter(|k| *k > 0);
+            sampling.top_p = defaults.top_p;
+        }
+        Self {
+            sampling,
+            max_new_tokens: defaults.max_new_tokens.unwrap_or(DEFAULT_NEW_TOKENS),
+            stop: Vec::new(),
+        }
+    }
+
+    /// Checks that every value lies in its range.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] naming the first value outside its range.
+    pub fn validate(&self) -> Result<()> {
+        self.sampling.validate()?;
+        if self.max_new_tokens == 0 {
+            return Err(Error::argument("max_new_tokens", "a whole number from 1 up", "0"));
+        }
+        StopStrings::new(&self.stop).map(drop)
+    }
+}
+
+/// What happens while an answer is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The next piece of text; never empty.
+    Text(String),
+    /// The answer is complete. The last event.
+    Done(StopReason),
+}
+
+/// A prompt that went through the decoder.
+pub(crate) struct Prefilled {
+    pub logits: Vec<f32>,
+    pub report: Report,
+}
+
+/// An answer in the making: an iterator of [`Event`]s that computes one token at a time.
+///
+/// It ends after [`Event::Done`] or an error. Dropping it keeps what was said in the conversation.
+pub struct Answer<'c, 'm> {
+    chat: &'c mut Chat<'m>,
+    sampler: Sampler,
+    stream: TextStream<'m>,
+    stop_strings: StopStrings,
+    max_new_tokens: usize,
+    logits: Option<Vec<f32>>,
+    report: Report,
+    text: String,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// Everything is said but the last event.
+    Ending(StopReason),
+    Ended,
+}
+
+impl<'c, 'm> Answer<'c, 'm> {
+    pub(crate) fn start(
+        chat: &'c mut Chat<'m>,
+        prefilled: Prefilled,
+        options: GenerationOptions,
+    ) -> Result<Self> {
+        let prompt = chat.cached.iter().filter_map(|row| match row {
+            Row::Text(id) => Some(*id),
+            Row::Vision { .. } => None,
+        });
+        let sampler = Sampler::new(options.sampling, prompt);
+        Ok(Self {
+            stream: chat.llava.tokenizer.stream(),
+            stop_strings: StopStrings::new(&options.stop)?,
+            chat,
+            sampler,
+            max_new_tokens: options.max_new_tokens,
+            logits: Some(prefilled.logits),
+            report: prefilled.report,
+            text: String::new(),
+            state: State::Running,
+        })
+    }
+
+    /// The text so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The account so far.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Runs to the end and returns the whole text.
+    ///
+    /// # Errors
+    ///
+    /// The first error of the iteration.
+    pub fn complete(&mut self) -> Result<String> {
+        self.try_for_each(|event| event.map(drop))?;
+        Ok(self.text.clone())
+    }
+
+    /// Produces one token and returns the text that became certain with it.
+    fn step(&mut self) -> Result<String> {
+        let start = Instant::now();
+        let chat = &mut *self.chat;
+        let Some(logits) = self.logits.take() else {
+            return Err(Error::device("sample a token", "no logits are left from the last step"));
+        };
+        let token = self.sampler.next(logits);
+        if chat.llava.defaults.eos_token_ids.contains(&token) {
+            return self.end(StopReason::StopToken);
+        }
+        self.report.new_tokens += 1;
+        let piece = self.stream.push(token)?.unwrap_or_default();
+        let (certain, stopped) = self.stop_strings.push(&piece);
+        if stopped {
+            self.state = State::Ending(StopReason::StopString);
+            return Ok(certain);
+        }
+        if self.report.new_tokens == self.max_new_tokens {
+            return Ok(certain + &self.end(StopReason::MaxNewTokens)?);
+        }
+        if chat.cached.len() + 1 >= chat.llava.context_limit() {
+            return Ok(certain + &self.end(StopReason::ContextFull)?);
+        }
+        let decoder = &chat.llava.model.decoder;
+        let position = chat.cache.next_position;
+        let hidden = decoder.forward(decoder.embed(&[token]), &[position], &mut chat.cache);
+        chat.cache.next_position = position + 1;
+        chat.cached.push(Row::Text(token));
+        self.logits = Some(decoder.logits(hidden)?);
+        self.report.times.decode += start.elapsed();
+        self.report.kv_rows_per_layer = chat.cache.rows_per_layer();
+        self.report.kv_bytes = chat.cache.bytes();
+        Ok(certain)
+    }
+
+    /// Ends the answer and returns the text that was held back.
+    fn end(&mut self, reason: StopReason) -> Result<String> {
+        let rest = self.stream.finish()?.unwrap_or_default();
+        let (mut text, stopped) = self.stop_strings.push(&rest);
+        if stopped {
+            self.state = State::Ending(StopReason::StopString);
+        } else {
+            text += &self.stop_strings.finish();
+            self.state = State::Ending(reason);
+        }
+        Ok(text)
+    }
+}
+
+impl Iterator for Answer<'_, '_> {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.state {
+                State::Ended => return None,
+                State::Ending(reason) => {
+                    self.state = State::Ended;
+                    self.report.stop = Some(reason);
+                    return Some(Ok(Event::Done(reason)));
+                }
+                State::Running => match self.step() {
+                    Ok(text) if text.is_empty() => {}
+                    Ok(text) => {
+                        self.text += &text;
+                        return Some(Ok(Event::Text(text)));
+                    }
+                    Err(error) => {
+                        self.state = State::Ended;
+                        self.chat.forget();
+                        return Some(Err(error));
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl Drop for Answer<'_, '_> {
+    fn drop(&mut self) {
+        let said = TurnPart::Text(std::mem::take(&mut self.text));
+        self.chat.turns.push(Turn { role: Role::Assistant, parts: vec![said] });
+    }
+}

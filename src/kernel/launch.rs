@@ -1,0 +1,130 @@
+//! How a WGSL kernel meets burn's tensors. The only module that knows cubecl.
+//!
+//! A [`Kernel`] is one shader file. [`Launch`] binds its inputs, its output and its parameters in the
+//! order of the shader's bindings (inputs, outputs, then the uniform `params`) and queues it on the
+//! device; nothing is read back, so errors surface where the result is read.
+
+use burn::tensor::{DType, Tensor};
+use burn_cubecl::{
+    cubecl::{
+        CubeKernel, PrecompiledSource,
+        ir::{AddressType, ElemType, UIntKind, attributes::BufferIOAttr, metadata::Info},
+        prelude::*,
+        server::{KernelArguments, MetadataBindingInfo},
+    },
+    kernel::into_contiguous,
+    ops::numeric::empty_device_contiguous_dtype,
+};
+use burn_wgpu::{CubeBackend, CubeTensor};
+
+/// One compute shader: its name is its entry point, its file and its oracle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    /// Entry point, file stem, and name of the oracle.
+    pub name: &'static str,
+    /// WGSL text, valid as it stands.
+    pub source: &'static str,
+    /// Threads of a workgroup, as the shader declares them.
+    pub workgroup: [u32; 3],
+}
+
+impl KernelMetadata for Kernel {
+    fn id(&self) -> KernelId {
+        // The kernel itself is part of the id: burn keeps one pipeline per id, not per source.
+        KernelId::new::<Self>().info(*self).cube_dim(self.cube_dim().0)
+    }
+
+    fn address_type(&self) -> ElemType {
+        UIntKind::U32.into()
+    }
+}
+
+impl CubeKernel for Kernel {
+    fn define(&self) -> KernelDefinition {
+        let settings = KernelSettings::new(self.cube_dim().0, ExecutionMode::Checked, AddressType::U32);
+        KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
+    }
+
+    fn source(&self) -> Option<PrecompiledSource> {
+        Some(PrecompiledSource {
+            source: self.source.to_owned(),
+            entrypoint_name: self.name.to_owned(),
+            lang: "wgsl",
+        })
+    }
+}
+
+impl Kernel {
+    fn cube_dim(&self) -> CubeDim {
+        let [x, y, z] = self.workgroup;
+        CubeDim::new_3d(x, y, z)
+    }
+}
+
+/// One queued run of a [`Kernel`]; see the module for the order of bindings.
+pub struct Launch {
+    kernel: Kernel,
+    buffers: Vec<(CubeTensor, BufferIOAttr)>,
+}
+
+impl Launch {
+    /// Starts to collect the bindings of `kernel`.
+    pub fn new(kernel: Kernel) -> Self {
+        Self { kernel, buffers: Vec::new() }
+    }
+
+    /// Binds the next input; a strided view is made contiguous first.
+    pub fn input(mut self, tensor: CubeTensor) -> Self {
+        self.buffers.push((into_contiguous(tensor), BufferIOAttr::ReadOnly));
+        self
+    }
+
+    /// Binds a new output of `shape`, on the device of the inputs.
+    ///
+    /// # Panics
+    ///
+    /// If no input was bound before: a kernel's device is that of its first input.
+    pub fn output<const D: usize>(mut self, shape: [usize; D], dtype: DType) -> Self {
+        let first = &self.buffers[0].0;
+        let (client, device) = (first.client.clone(), first.device.clone());
+        let output = empty_device_contiguous_dtype(client, device, shape.into(), dtype);
+        self.buffers.push((output, BufferIOAttr::WriteOnly));
+        self
+    }
+
+    /// Queues `groups` workgroups with `params` as the uniform, and returns the outputs in order.
+    pub fn run<P: bytemuck::NoUninit>(self, groups: [u32; 3], params: &P) -> Vec<CubeTensor> {
+        let client = self.buffers[0].0.client.clone();
+        let mut arguments = KernelArguments::new();
+        for (tensor, io) in &self.buffers {
+            arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *io);
+        }
+        let arguments = arguments.with_info(MetadataBindingInfo::custom(uniform(params)));
+        let [x, y, z] = groups;
+        client.launch(Box::new(self.kernel), CubeCount::Static(x, y, z), arguments);
+        let outputs = self.buffers.into_iter().filter(|(_, io)| *io == BufferIOAttr::WriteOnly);
+        outputs.map(|(tensor, _)| tensor).collect()
+    }
+}
+
+/// The bytes of `params` in the 64-bit words burn takes, padded with zeros.
+fn uniform<P: bytemuck::NoUninit>(params: &P) -> Vec<u64> {
+    bytemuck::bytes_of(params)
+        .chunks(8)
+        .map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        })
+        .collect()
+}
+
+/// The adapter's side of a tensor, or the tensor again if it lives on the CPU path.
+pub fn on_adapter<const D: usize>(tensor: Tensor<D>) -> Result<CubeTensor, Tensor<D>> {
+    tensor.clone().try_into_primitive::<CubeBackend>().map_err(|_| tensor)
+}
+
+/// A tensor on an adapter, as burn's type.
+pub fn from_adapter<const D: usize>(tensor: CubeTensor) -> Tensor<D> {
+    Tensor::from_primitive::<CubeBackend>(tensor)
+}

@@ -1,0 +1,43 @@
+//! Ask questions about pictures on any GPU: LLaVA on burn and wgpu, without CUDA.
+//!
+//! [`Llava`] loads a checkpoint in the Hugging Face layout, [`Chat`] holds a conversation about pictures, and
+//! [`Answer`] is an iterator that computes one token each time it is advanced. The same code runs on Vulkan,
+//! Metal and DirectX 12, and on the CPU where no adapter answers.
+//!
+//! Where to read on: the networks are in `model`, their shaders in `shaders/` with what they compute in plain
+//! Rust in [`oracle`], and how a shader meets a tensor in `kernel`.
+
+#![deny(unsafe_code, missing_docs)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::todo, clippy::dbg_macro, clippy::print_stdout)]
+
+mod chat;
+pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod config;
+pub mod device;
+mod error;
+mod generate;
+pub mod image;
+#[doc(hidden)]
+pub mod kernel;
+mod llava;
+#[doc(hidden)]
+pub mod model;
+pub mod oracle;
+pub mod prompt;
+pub mod report;
+pub mod sample;
+pub mod tokenizer;
+pub mod trace;
+pub mod weights;
+
+pub use chat::{Chat, Part};
+pub use device::{DeviceInfo, DeviceSelect};
+pub use error::{Error, Result};
+pub use generate::{Answer, Event, GenerationOptions};
+pub use image::{Fit, Picture};
+pub use llava::{Llava, LlavaBuilder};
+pub use report::{Report, StopReason};
+pub use sample::Sampling;
+pub use weights::WeightFormat;

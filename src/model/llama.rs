@@ -1,0 +1,191 @@
+//! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::{
+    attention::attention,
+    cache::{KeyValueCache, LayerCache},
+    linear::{Linear, RowTable},
+    loader::Loader,
+    norm::RmsNorm,
+    rope::Rope,
+};
+use crate::{
+    config::{Activation, TextConfig},
+    error::{Error, Result},
+    kernel,
+};
+
+/// A decoder-only transformer and its head.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    embedding: RowTable,
+    layers: Vec<DecoderLayer>,
+    norm: RmsNorm,
+    head: Linear,
+    rope: Rope,
+}
+
+impl Decoder {
+    /// Loads the decoder, layer by layer. With `tied`, the embedding serves as head too.
+    pub fn load(loader: &Loader, config: &TextConfig, tied: bool) -> Result<Self> {
+        const NAME: &str = "language_model";
+        let (vocabulary, width) = (config.vocab_size, config.hidden_size);
+        let embedding = loader.rows(&format!("{NAME}.embed_tokens"), vocabulary, width)?;
+        let head =
+            if tied { embedding.tied() } else { loader.linear("lm_head", width, vocabulary, false)? };
+        loader.settle()?;
+        Ok(Self {
+            embedding,
+            layers: (0..config.num_hidden_layers)
+                .map(|i| DecoderLayer::load(loader, &format!("{NAME}.layers.{i}"), config))
+                .collect::<Result<_>>()?,
+            norm: loader.rms_norm(&format!("{NAME}.norm"), width, config.rms_norm_eps)?,
+            head,
+            rope: Rope::new(config),
+        })
+    }
+
+    /// An empty cache for this decoder.
+    pub fn new_cache(&self) -> KeyValueCache {
+        KeyValueCache::new(self.layers.len())
+    }
+
+    /// Embeddings of text tokens, `[ids.len(), width]`.
+    pub fn embed(&self, ids: &[u32]) -> Tensor<2> {
+        self.embedding.gather(ids)
+    }
+
+    /// Runs all layers over new rows, and appends their keys and values to `cache`.
+    ///
+    /// A row attends to every cached row and to the new rows up to itself.
+    ///
+    /// # Shapes
+    ///
+    /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
+    pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
+        let device = x.device();
+        let rows = positions.len();
+        let table = self.rope.table(positions);
+        let width = table.len() / rows.max(1);
+        let rotary = Tensor::from_data(TensorData::new(table, [rows, width]), &device);
+        let mut mask = None;
+        let mut x = x;
+        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            let past = cache.len();
+            // Layers hold different numbers of rows once some were dropped; neighbours mostly agree.
+            if rows > 1 && mask.as_ref().is_none_or(|(columns, _)| *columns != past + rows) {
+                mask = Some((past + rows, Tensor::from_data(causal_mask(rows, past), &device)));
+            }
+            x = layer.forward(x, &rotary, cache, mask.as_ref().map(|(_, mask)| mask));
+        }
+        self.norm.forward(x)
+    }
+
+    /// The head's logits for one row, `[1, width]`, read back to the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] if the device failed in this pass, or the logits are not finite.
+    pub fn logits(&self, row: Tensor<2>) -> Result<Vec<f32>> {
+        const STEP: &str = "read the logits";
+        let data = self.head.forward(row).try_into_data().map_err(|error| Error::device(STEP, error))?;
+        let logits = data.try_to_vec::<f32>().map_err(|error| Error::device(STEP, format!("{error:?}")))?;
+        match logits.iter().position(|logit| !logit.is_finite()) {
+            None => Ok(logits),
+            Some(token) => Err(Error::device(
+                STEP,
+                format!(
+                    "the logit of token {token} is {}, expected a finite number; the weights are damaged, or \
+                     overflow in half precision (try `--weights f32`, or `--device cpu` to compare)",
+                    logits[token]
+                ),
+            )),
+        }
+    }
+}
+
+/// 0 where new row `i` may look at column `j`, a large negative number where it may not.
+fn causal_mask(rows: usize, past: usize) -> TensorData {
+    let columns = past + rows;
+    let mut mask = vec![0.0; rows * columns];
+    for (row, line) in mask.chunks_exact_mut(columns).enumerate() {
+        line[past + row + 1..].fill(f32::MIN / 2.0);
+    }
+    TensorData::new(mask, [rows, columns])
+}
+
+/// One pre-norm transformer layer.
+#[derive(Debug, Clone)]
+struct DecoderLayer {
+    input_norm: RmsNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    post_attention_norm: RmsNorm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    activation: Activation,
+    heads: usize,
+    key_heads: usize,
+    head_dim: usize,
+}
+
+impl DecoderLayer {
+    fn load(loader: &Loader, name: &str, config: &TextConfig) -> Result<Self> {
+        let (width, inner, eps) = (config.hidden_size, config.intermediate_size, config.rms_norm_eps);
+        let (heads, key_heads, head_dim) =
+            (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
+        let projection = |part: &str, inputs, outputs| {
+            loader.linear(&format!("{name}.self_attn.{part}"), inputs, outputs, config.attention_bias)
+        };
+        let mlp = |part: &str, inputs, outputs| {
+            loader.linear(&format!("{name}.mlp.{part}"), inputs, outputs, config.mlp_bias)
+        };
+        let layer = Self {
+            input_norm: loader.rms_norm(&format!("{name}.input_layernorm"), width, eps)?,
+            query: projection("q_proj", width, heads * head_dim)?,
+            key: projection("k_proj", width, key_heads * head_dim)?,
+            value: projection("v_proj", width, key_heads * head_dim)?,
+            out: projection("o_proj", heads * head_dim, width)?,
+            post_attention_norm: loader.rms_norm(
+                &format!("{name}.post_attention_layernorm"),
+                width,
+                eps,
+            )?,
+            gate: mlp("gate_proj", width, inner)?,
+            up: mlp("up_proj", width, inner)?,
+            down: mlp("down_proj", inner, width)?,
+            activation: config.hidden_act,
+            heads,
+            key_heads,
+            head_dim,
+        };
+        loader.settle()?;
+        Ok(layer)
+    }
+
+    fn forward(
+        &self,
+        x: Tensor<2>,
+        rotary: &Tensor<2>,
+        cache: &mut LayerCache,
+        mask: Option<&Tensor<2>>,
+    ) -> Tensor<2> {
+        let normed = self.input_norm.forward(x.clone());
+        let rows = normed.dims()[0];
+        let split = |projection: &Linear, heads: usize| {
+            projection.forward(normed.clone()).reshape([rows, heads, self.head_dim])
+        };
+        let query = kernel::nn::rotary(split(&self.query, self.heads), rotary);
+        let key = kernel::nn::rotary(split(&self.key, self.key_heads), rotary);
+        let (keys, values) = cache.extend(key, split(&self.value, self.key_heads));
+        let x = x + self.out.forward(attention(query, keys, values, mask));
+
+        let normed = self.post_attention_norm.forward(x.clone());
+        let gate = self.activation.forward(self.gate.forward(normed.clone()));
+        x + self.down.forward(gate * self.up.forward(normed))
+    }
+}

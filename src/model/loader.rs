@@ -1,0 +1,150 @@
+//! Turns stored tensors into weights on a device.
+
+use std::cell::RefCell;
+
+use burn::tensor::{DType, Tensor, TensorData};
+
+use super::{
+    linear::{Linear, RowTable},
+    norm::{LayerNorm, RmsNorm},
+};
+use crate::{
+    checkpoint::{Checkpoint, StoredTensor},
+    device::Compute,
+    error::Result,
+};
+
+/// Loads weights by name, in two passes over the same model code.
+///
+/// The first pass ([`Loader::checking`]) only notes which tensors of which shapes the model asks for, so that
+/// the checkpoint can be judged as a whole before a byte is copied; the second ([`Loader::loading`]) copies.
+pub struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    compute: &'a Compute,
+    /// Type of matrices; vectors are always float32.
+    matrix_dtype: DType,
+    /// What was asked for so far, in the checking pass.
+    asked: Option<RefCell<Vec<(String, Vec<usize>)>>>,
+}
+
+impl<'a> Loader<'a> {
+    /// The pass that notes what is asked for and returns placeholders.
+    pub fn checking(checkpoint: &'a Checkpoint, compute: &'a Compute) -> Self {
+        Self { checkpoint, compute, matrix_dtype: DType::F32, asked: Some(RefCell::default()) }
+    }
+
+    /// The pass that loads, with matrices as `matrix_dtype`.
+    pub fn loading(checkpoint: &'a Checkpoint, compute: &'a Compute, matrix_dtype: DType) -> Self {
+        Self { checkpoint, compute, matrix_dtype, asked: None }
+    }
+
+    /// What the checking pass noted: names and shapes.
+    pub fn into_asked(self) -> Vec<(String, Vec<usize>)> {
+        self.asked.map(RefCell::into_inner).unwrap_or_default()
+    }
+
+    /// `{name}.weight` as `[outputs, inputs]` and, where `bias`, `{name}.bias`.
+    pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
+        let parts = self.matrix(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = bias.then(|| self.vector(&format!("{name}.bias"), outputs)).transpose()?;
+        Ok(Linear::new(parts, bias))
+    }
+
+    /// A matrix without bias whose stored `shape` is `[outputs, ...]`; the rest is flattened to inputs.
+    pub fn flattened(&self, name: &str, shape: &[usize]) -> Result<Linear> {
+        Ok(Linear::new(self.matrix(name, shape)?, None))
+    }
+
+    /// `{name}.weight` as a table of rows.
+    pub fn rows(&self, name: &str, rows: usize, width: usize) -> Result<RowTable> {
+        Ok(RowTable::new(self.matrix(&format!("{name}.weight"), &[rows, width])?))
+    }
+
+    /// `{name}.weight` and `{name}.bias` of a LayerNorm.
+    pub fn layer_norm(&self, name: &str, width: usize, eps: f64) -> Result<LayerNorm> {
+        let weight = self.vector(&format!("{name}.weight"), width)?;
+        Ok(LayerNorm { weight, bias: self.vector(&format!("{name}.bias"), width)?, eps })
+    }
+
+    /// `{name}.weight` of an RMSNorm.
+    pub fn rms_norm(&self, name: &str, width: usize, eps: f64) -> Result<RmsNorm> {
+        Ok(RmsNorm { weight: self.vector(&format!("{name}.weight"), width)?, eps })
+    }
+
+    /// A vector, as float32.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor<1>> {
+        Ok(match self.stored(name, &[len])? {
+            Some(stored) => Tensor::from_data(TensorData::new(stored.to_f32(), [len]), &self.compute.device),
+            None => Tensor::zeros([1], &self.compute.device),
+        })
+    }
+
+    /// A small matrix that is added rather than multiplied with, as float32 in one part.
+    pub fn table(&self, name: &str, rows: usize, width: usize) -> Result<Tensor<2>> {
+        let device = &self.compute.device;
+        Ok(match self.stored(name, &[rows, width])? {
+            Some(stored) => Tensor::from_data(TensorData::new(stored.to_f32(), [rows, width]), device),
+            None => Tensor::zeros([1, 1], device),
+        })
+    }
+
+    /// Waits for the copies queued so far, so that their staging memory is free for the next layer's.
+    pub fn settle(&self) -> Result<()> {
+        if self.asked.is_some() { Ok(()) } else { self.compute.wait("copy weights to the device") }
+    }
+
+    fn matrix(&self, name: &str, shape: &[usize]) -> Result<Vec<Tensor<2>>> {
+        let device = &self.compute.device;
+        let Some(stored) = self.stored(name, shape)? else {
+            return Ok(vec![Tensor::zeros([1, 1], device)]);
+        };
+        let (rows, width) = (shape[0], shape[1..].iter().product::<usize>());
+        let row_bytes = (width * self.matrix_dtype.size()) as u64;
+        let part_rows = rows_per_part(rows, row_bytes, self.compute.info().max_binding_bytes);
+        let parts = (0..rows).step_by(part_rows).map(|start| {
+            let range = start..(start + part_rows).min(rows);
+            let shape = [range.len(), width];
+            let data = match self.matrix_dtype {
+                DType::F16 => TensorData::new(stored.rows_f16(range), shape),
+                _ => TensorData::new(stored.rows_f32(range), shape),
+            };
+            Tensor::from_data(data, (device, self.matrix_dtype))
+        });
+        Ok(parts.collect())
+    }
+
+    /// The stored tensor, or `None` in the checking pass, which only notes the request.
+    fn stored(&self, name: &str, shape: &[usize]) -> Result<Option<StoredTensor<'_>>> {
+        match &self.asked {
+            Some(asked) => {
+                asked.borrow_mut().push((name.to_owned(), shape.to_vec()));
+                Ok(None)
+            }
+            None => self.checkpoint.tensor(name).map(Some),
+        }
+    }
+}
+
+/// Rows of a part such that no part is larger than the adapter binds, and all but the last are equal.
+fn rows_per_part(rows: usize, row_bytes: u64, max_bytes: u64) -> usize {
+    let fit = usize::try_from(max_bytes / row_bytes.max(1)).unwrap_or(usize::MAX).max(1);
+    rows.div_ceil(rows.div_ceil(fit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows_per_part;
+
+    #[test]
+    fn parts_fit_the_binding_limit_and_cover_all_rows() {
+        let limit = 128 << 20;
+        // Rows and bytes a row: a small model, Vicuna's embedding in both precisions, 13B's projections.
+        for (rows, row_bytes) in [(176, 768), (32_064, 8_192), (32_064, 16_384), (13_824, 10_240), (1, 1)] {
+            let part = rows_per_part(rows, row_bytes, limit);
+            assert!(part as u64 * row_bytes <= limit, "{rows} rows of {row_bytes} bytes");
+            assert!((1..=rows).contains(&part));
+            let count = rows.div_ceil(part);
+            assert_eq!(count as u64, (rows as u64 * row_bytes).div_ceil(limit), "no more parts than needed");
+        }
+    }
+}

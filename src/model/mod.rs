@@ -1,0 +1,102 @@
+//! LLaVA (arXiv 2304.08485, 2310.03744): a vision tower, a projector and a decoder, on burn.
+//!
+//! Rows are `[rows, width]` throughout: one sequence at a time, so that every sequence may keep other rows.
+
+mod activation;
+mod attention;
+mod cache;
+mod clip;
+mod linear;
+mod llama;
+mod loader;
+mod norm;
+mod projector;
+mod rope;
+
+use burn::tensor::{DType, Tensor};
+
+pub use cache::KeyValueCache;
+use clip::VisionTower;
+pub use llama::Decoder;
+use loader::Loader;
+use projector::Projector;
+
+use crate::{
+    checkpoint::Checkpoint,
+    config::ModelConfig,
+    device::Compute,
+    error::{Error, Result},
+    prompt::{Piece, PromptLayout},
+};
+
+/// The three networks of a LLaVA checkpoint, on one device.
+#[derive(Debug, Clone)]
+pub struct LlavaModel {
+    /// Picture to features.
+    pub vision: VisionTower,
+    /// Features to decoder embeddings.
+    pub projector: Projector,
+    /// Embeddings to logits.
+    pub decoder: Decoder,
+}
+
+impl LlavaModel {
+    /// Loads every tensor the configuration asks for, matrices in half precision if `half`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] listing every missing, unused and mis-shaped tensor, before anything is copied;
+    /// [`Error::Device`] if the device fails while weights are copied.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        compute: &Compute,
+        half: bool,
+    ) -> Result<Self> {
+        let tied = config.tied_head(checkpoint);
+        let unused_by_design = |name: &str| config.is_beyond_features(name) || (tied && name == "lm_head.weight");
+        let check = Loader::checking(checkpoint, compute);
+        Self::from_loader(&check, config, tied)?;
+        checkpoint.verify(check.into_asked(), unused_by_design)?;
+        let dtype = if half { DType::F16 } else { DType::F32 };
+        Self::from_loader(&Loader::loading(checkpoint, compute, dtype), config, tied)
+    }
+
+    fn from_loader(loader: &Loader, config: &ModelConfig, tied: bool) -> Result<Self> {
+        Ok(Self {
+            vision: VisionTower::load(loader, config)?,
+            projector: Projector::load(loader, config)?,
+            decoder: Decoder::load(loader, &config.text, tied)?,
+        })
+    }
+
+    /// The decoder embeddings of one picture, `[tokens, text width]`, from `[channels, side, side]` pixels.
+    pub fn encode_image(&self, pixels: &[f32]) -> Tensor<2> {
+        self.projector.forward(self.vision.features(pixels))
+    }
+
+    /// The decoder's input for a whole prompt: text embeddings with each picture's rows in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Prompt`] if the prompt names a picture that is not among `images`, or is empty.
+    pub fn splice(&self, prompt: &PromptLayout, images: &[Tensor<2>]) -> Result<Tensor<2>> {
+        let mut rows = Vec::new();
+        for piece in &prompt.pieces {
+            match piece {
+                Piece::Text(ids) if ids.is_empty() => {}
+                Piece::Text(ids) => rows.push(self.decoder.embed(ids)),
+                Piece::Image(number) => rows.push(images.get(*number).cloned().ok_or_else(|| {
+                    Error::Prompt(format!(
+                        "the prompt places picture {number}, expected one of the {} given",
+                        images.len()
+                    ))
+                })?),
+            }
+        }
+        if rows.is_empty() {
+            return Err(Error::Prompt("the prompt is empty, expected at least one token".into()));
+        }
+        Ok(Tensor::cat(rows, 0))
+    }
+}

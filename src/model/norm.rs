@@ -1,0 +1,33 @@
+//! The two normalisations: LayerNorm in the vision tower, RMSNorm in the decoder.
+
+use burn::tensor::{Tensor, module};
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias`, over the last dimension.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    pub(super) weight: Tensor<1>,
+    pub(super) bias: Tensor<1>,
+    pub(super) eps: f64,
+}
+
+impl LayerNorm {
+    /// Normalises every row of `x`, `[rows, width]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.eps)
+    }
+}
+
+/// `x / sqrt(mean(x²) + eps) * weight`, over the last dimension (arXiv 1910.07467).
+#[derive(Debug, Clone)]
+pub struct RmsNorm {
+    pub(super) weight: Tensor<1>,
+    pub(super) eps: f64,
+}
+
+impl RmsNorm {
+    /// Normalises every row of `x`, `[rows, width]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let mean_square = x.clone().square().mean_dim(1);
+        x * (mean_square + self.eps).sqrt().recip() * self.weight.clone().unsqueeze()
+    }
+}

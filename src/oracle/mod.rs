@@ -1,0 +1,31 @@
+//! What every kernel computes, in plain Rust: the specification, and the CPU path.
+//!
+//! Each function bears the name of its shader, takes the same parameter struct, and sums in f64. A kernel
+//! is right when it agrees with its oracle up to the rounding that follows from f32 and the sizes.
+
+pub mod nn;
+
+/// How a kernel's parameters lie in memory: what the shader's `Params` must equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterLayout {
+    /// Names and byte offsets, in order.
+    pub fields: Vec<(&'static str, usize)>,
+    /// Bytes of the whole.
+    pub size: usize,
+}
+
+/// The parameter layout of the oracle called `name`; `None` if there is no such oracle.
+pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
+    macro_rules! layout {
+        ($params:ty { $($field:ident),* }) => {
+            ParameterLayout {
+                fields: vec![$((stringify!($field), std::mem::offset_of!($params, $field))),*],
+                size: size_of::<$params>(),
+            }
+        };
+    }
+    Some(match name {
+        "rotary" => layout!(nn::RotaryParams { tokens, heads, head_dim }),
+        _ => return None,
+    })
+}

@@ -1,0 +1,171 @@
+//! What a pass over a fixture computes, in the words of the golden files.
+//!
+//! A fixture is a folder with a checkpoint (`config.json`, `model.safetensors`), a prompt as token ids
+//! (`inputs.json`) and pixels (`inputs.safetensors`). No tokenizer and no picture file is involved, so that
+//! implementations can be compared number by number.
+
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::{Checkpoint, ModelFiles},
+    config::ModelConfig,
+    device::{Compute, DeviceSelect},
+    error::{Error, Result},
+    model::LlavaModel,
+    prompt::PromptLayout,
+    sample::most_likely,
+    weights::WeightFormat,
+};
+
+/// Tokens of the greedy continuation.
+const GREEDY_TOKENS: usize = 16;
+
+/// The observables of one fixture; fields of the dropping stages are `null` where no stage ran.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Trace {
+    /// Windows merged in the vision tower, most similar first.
+    pub merged_windows_by_similarity: Option<Vec<usize>>,
+    /// Vision tokens after merging.
+    pub vision_tokens: Option<usize>,
+    /// Protected vision tokens, ascending.
+    pub key_token_set: Option<Vec<usize>>,
+    /// For each filter, the surviving rows among those alive before it, ascending.
+    pub kept_at_each_pruning_layer: Option<Vec<Vec<usize>>>,
+    /// Rows of every decoder layer's cache after eviction.
+    pub kv_length_per_layer: Option<Vec<usize>>,
+    /// Most likely next token with dropping.
+    pub next_token: Option<u32>,
+    /// Most likely next token without dropping.
+    pub dense_next_token: u32,
+    /// Greedy continuation without dropping; stop tokens do not end it.
+    pub dense_greedy_tokens: Vec<u32>,
+    /// Logits of the next token with dropping.
+    pub next_token_logits: Option<Vec<f32>>,
+    /// Logits of the next token without dropping.
+    pub dense_next_token_logits: Vec<f32>,
+    /// The device that computed.
+    pub device: String,
+}
+
+/// A fixture's inputs, checked.
+#[derive(Debug, Clone)]
+pub struct Fixture {
+    /// The prompt, with one place for the picture.
+    pub prompt: PromptLayout,
+    /// Pixels, `[channels, side, side]`.
+    pub pixels: Vec<f32>,
+    /// The model's configuration.
+    pub config: ModelConfig,
+}
+
+#[derive(Deserialize)]
+struct Inputs {
+    input_ids: Vec<u32>,
+    image_token_id: u32,
+}
+
+impl Fixture {
+    /// Reads `config.json`, `inputs.json` and `inputs.safetensors` of `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] if one is missing or does not fit the others.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let files = ModelFiles::folder(folder)?;
+        let config = ModelConfig::from_files(&files)?;
+        let read = |name: &str| {
+            let missing = || Error::model(files.path(name), "expected this file in a trace folder, found none");
+            files.read(name)?.ok_or_else(missing)
+        };
+        let path = files.path("inputs.json");
+        let inputs: Inputs = serde_json::from_slice(&read("inputs.json")?)
+            .map_err(|error| Error::model(&path, format!("expected `input_ids` and `image_token_id`: {error}")))?;
+        let vocabulary = config.text.vocab_size;
+        let is_text = |id: &&u32| **id != inputs.image_token_id && **id as usize >= vocabulary;
+        if let Some(id) = inputs.input_ids.iter().find(is_text) {
+            return Err(Error::model(
+                &path,
+                format!("input_ids: expected ids below the vocabulary of {vocabulary}, found {id}"),
+            ));
+        }
+        let prompt = PromptLayout::from_ids(&inputs.input_ids, inputs.image_token_id);
+        if prompt.images() != 1 {
+            return Err(Error::model(
+                &path,
+                format!(
+                    "input_ids: expected the image token {} exactly once, found it {} times",
+                    inputs.image_token_id,
+                    prompt.images()
+                ),
+            ));
+        }
+        let pixels = pixels(&read("inputs.safetensors")?, &config)
+            .map_err(|problem| Error::model(files.path("inputs.safetensors"), problem))?;
+        Ok(Self { prompt, pixels, config })
+    }
+}
+
+/// The tensor `pixel_values` of a safetensors file, if it is what `config` expects.
+fn pixels(bytes: &[u8], config: &ModelConfig) -> Result<Vec<f32>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| format!("no valid safetensors file: {error}"))?;
+    let tensor = file.tensor("pixel_values").map_err(|_| "expected a tensor `pixel_values`".to_owned())?;
+    let side = config.vision.image_size;
+    let expected = [config.vision.num_channels, side, side];
+    if tensor.dtype() != Dtype::F32 || tensor.shape() != expected {
+        return Err(format!(
+            "pixel_values: expected F32 {expected:?}, found {:?} {:?}",
+            tensor.dtype(),
+            tensor.shape()
+        ));
+    }
+    let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(values),
+        Some(value) => Err(format!("pixel_values: expected finite numbers, found {value}")),
+    }
+}
+
+/// Runs the fixture in `folder` on a device, without dropping.
+///
+/// # Errors
+///
+/// [`Error::Model`] if the folder is no fixture, [`Error::Device`] if the device fails.
+pub fn trace(folder: &Path, device: &DeviceSelect, weights: WeightFormat) -> Result<Trace> {
+    let fixture = Fixture::open(folder)?;
+    let checkpoint = Checkpoint::open(&ModelFiles::folder(folder)?)?;
+    let compute = Compute::open(device)?;
+    let half = weights.is_half(&checkpoint, compute.info())?;
+    let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, half)?;
+
+    let image = model.encode_image(&fixture.pixels);
+    let embeddings = model.splice(&fixture.prompt, &[image])?;
+    let rows = embeddings.dims()[0];
+    let mut cache = model.decoder.new_cache();
+    let positions: Vec<u32> = (0..rows as u32).collect();
+    let hidden = model.decoder.forward(embeddings, &positions, &mut cache);
+    let logits = model.decoder.logits(hidden.slice([rows - 1..rows]))?;
+
+    let mut greedy = vec![most_likely(&logits)];
+    for position in (rows as u32..).take(GREEDY_TOKENS - 1) {
+        let newest = greedy[greedy.len() - 1];
+        let hidden = model.decoder.forward(model.decoder.embed(&[newest]), &[position], &mut cache);
+        greedy.push(most_likely(&model.decoder.logits(hidden)?));
+    }
+    Ok(Trace {
+        merged_windows_by_similarity: None,
+        vision_tokens: None,
+        key_token_set: None,
+        kept_at_each_pruning_layer: None,
+        kv_length_per_layer: None,
+        next_token: None,
+        dense_next_token: greedy[0],
+        dense_greedy_tokens: greedy,
+        next_token_logits: None,
+        dense_next_token_logits: logits,
+        device: compute.info().to_string(),
+    })
+}

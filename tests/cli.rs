@@ -1,0 +1,237 @@
+//! The real binary: what it prints where, its exit codes, its messages.
+
+mod common;
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use std::{fs, path::Path};
+
+use assert_cmd::Command;
+use common::{GOLDENS, golden, golden_json, repository};
+use predicates::{prelude::*, str::contains};
+use serde_json::Value;
+use tiny::Tiny;
+
+fn mustdrop() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_mustdrop"))
+}
+
+fn sample(name: &str) -> String {
+    repository("models/picture-book").join(name).display().to_string()
+}
+
+/// The command fails with `code`, says all of `parts` on stderr, nothing on stdout, and never panics.
+fn assert_refused(command: &mut Command, code: i32, parts: &[&str]) {
+    let mut assert = command.assert().code(code).stdout("").stderr(contains("panicked").not());
+    for part in parts {
+        assert = assert.stderr(contains(*part));
+    }
+}
+
+#[test]
+fn describe_alone_answers_about_the_sample_it_ships_with() {
+    mustdrop()
+        .args(["describe", "--device", "cpu"])
+        .current_dir(std::env::temp_dir())
+        .assert()
+        .success()
+        .stdout(contains("guitar").and(predicate::str::ends_with("\n")))
+        .stderr(contains("device: CPU").and(contains("576 of them vision")));
+}
+
+#[test]
+fn the_example_does_the_same() {
+    let example = Path::new(env!("CARGO_BIN_EXE_mustdrop")).with_file_name("examples").join(format!("describe{}", std::env::consts::EXE_SUFFIX));
+    Command::new(example)
+        .args(["--device", "cpu"])
+        .assert()
+        .success()
+        .stdout(contains("guitar"))
+        .stderr(contains("device: CPU").and(contains("576 vision tokens")));
+}
+
+#[test]
+fn describe_names_the_software_adapter_it_was_told_to_use() {
+    mustdrop()
+        .args(["describe", &sample("sample_1.png"), "is there a bus?", "--device", "gpu"])
+        .assert()
+        .success()
+        .stdout("no\n")
+        .stderr(contains("device: ").and(contains("device: CPU").not()));
+}
+
+#[test]
+fn a_picture_and_a_folder_of_ones_own_work_from_any_place_and_from_stdin() {
+    let model = repository("models/picture-book").display().to_string();
+    let arguments = ["is there a bus?", "--model", &model, "--device", "cpu"];
+    mustdrop().args(["describe", &sample("sample_1.png")]).args(arguments).assert().success().stdout("no\n");
+    let bytes = fs::read(sample("sample_1.png")).expect("a sample");
+    mustdrop().args(["describe", "-"]).args(arguments).write_stdin(bytes).assert().success().stdout("no\n");
+}
+
+#[test]
+fn json_is_one_object_on_stdout() {
+    let output = mustdrop()
+        .args(["describe", &sample("sample_1.png"), "what color is the background?", "--json", "--device", "cpu"])
+        .assert()
+        .success();
+    let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
+    assert_eq!(json["answer"], "yellow");
+    assert_eq!(json["vision_tokens"], 576);
+    assert_eq!(json["stop"], "stop_token");
+    assert_eq!(json["device"]["device_type"], "cpu");
+    assert_eq!(json["kv_rows_per_layer"].as_array().expect("a list").len(), 12);
+    assert!(json["times"]["prefill"].as_f64().expect("seconds") > 0.0);
+}
+
+#[test]
+fn devices_lists_the_cpu_and_an_adapter_with_limits() {
+    mustdrop()
+        .arg("devices")
+        .assert()
+        .success()
+        .stdout(contains("0: ").and(contains("backend")).and(contains("driver")).and(contains("cpu: CPU")))
+        .stdout(contains("largest binding"));
+    let output = mustdrop().args(["devices", "--json"]).assert().success();
+    let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON");
+    let devices = json.as_array().expect("a list");
+    assert_eq!(devices.last().expect("the CPU")["device_type"], "cpu");
+    assert!(devices[0]["max_binding_bytes"].as_u64().expect("bytes") >= 128 << 20);
+}
+
+#[test]
+fn trace_prints_the_dense_fields_and_null_for_stages_that_did_not_run() {
+    for name in GOLDENS {
+        let output = mustdrop().arg("trace").arg(golden(name)).args(["--device", "cpu"]).assert().success();
+        let found: Value = serde_json::from_slice(&output.get_output().stdout).expect("one JSON object");
+        let expected = golden_json(name, "expected.json");
+        assert_eq!(found["dense_greedy_tokens"], expected["dense_greedy_tokens"]);
+        assert_eq!(found["dense_next_token"], expected["dense_next_token"]);
+        let fields = expected.as_object().expect("an object").keys().filter(|key| !key.contains("margin"));
+        for field in fields {
+            assert!(found.get(field).is_some(), "{field} is missing");
+        }
+        assert!(found["device"].as_str().expect("text").starts_with("CPU"));
+    }
+}
+
+#[test]
+fn pixels_writes_a_tensor_and_leaves_nothing_else_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = folder.path().join("pixels.safetensors");
+    for fit in ["crop", "pad"] {
+        mustdrop()
+            .args(["pixels", &sample("sample_3.png"), "--fit", fit, "--output"])
+            .arg(&output)
+            .assert()
+            .success()
+            .stdout("");
+        let bytes = fs::read(&output).expect("a file");
+        let file = safetensors::SafeTensors::deserialize(&bytes).expect("valid");
+        let tensor = file.tensor("pixel_values").expect("the tensor");
+        assert_eq!((tensor.shape(), tensor.dtype()), (&[3, 336, 336][..], safetensors::Dtype::F32));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+    let nowhere = folder.path().join("no/such/folder/pixels.safetensors");
+    let mut command = mustdrop();
+    command.args(["pixels", &sample("sample_3.png"), "--output"]).arg(&nowhere);
+    assert_refused(&mut command, 1, &["pixels.safetensors"]);
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_name_what_was_expected() {
+    let picture = sample("sample_1.png");
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["describe", &picture, ""], &["QUESTION", "expected some words"]),
+        (&["describe", "no/such/picture.png"], &["no/such/picture.png"]),
+        (&["describe", env!("CARGO_MANIFEST_DIR")], &["directory"]),
+        (&["describe", file!()], &["tests", "PNG"]),
+        (&["describe", &picture, "--device", ""], &["--device"]),
+        (&["describe", &picture, "--weights", "q7"], &["q7", "f16"]),
+        (&["describe", &picture, "--fit", "stretch"], &["stretch", "crop"]),
+        (&["describe", &picture, "--temperature=-1"], &["temperature", "-1"]),
+        (&["describe", &picture, "--temperature", "NaN"], &["temperature", "NaN"]),
+        (&["describe", &picture, "--top-p", "1.5"], &["top_p", "1.5"]),
+        (&["describe", &picture, "--top-k", "0"], &["top_k"]),
+        (&["describe", &picture, "--max-new-tokens", "0"], &["max_new_tokens"]),
+        (&["describe", &picture, "--stop", ""], &["stop"]),
+        (&["describe", &picture, "a", "b"], &["unexpected argument"]),
+        (&["frobnicate"], &["unrecognized subcommand"]),
+        (&[], &["Usage"]),
+    ];
+    for (arguments, parts) in cases {
+        assert_refused(mustdrop().args(*arguments).current_dir(repository("")), 2, parts);
+    }
+}
+
+#[test]
+fn a_model_that_is_missing_or_broken_exits_with_3() {
+    let picture = sample("sample_1.png");
+    let describe = |model: &Path| {
+        let mut command = mustdrop();
+        command.args(["describe", &picture, "--device", "cpu", "--model"]).arg(model);
+        command
+    };
+    assert_refused(&mut describe(Path::new("no/such/model")), 3, &["no/such/model"]);
+    assert_refused(&mut describe(Path::new("llava-hf/llava-1.5-7b-hf")), 3, &["llava-hf/llava-1.5-7b-hf"]);
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert_refused(&mut describe(folder.path()), 3, &["config.json"]);
+    Tiny::new().write(folder.path());
+    assert_refused(&mut describe(folder.path()), 3, &["tokenizer.json"]);
+
+    let mut trace = mustdrop();
+    trace.arg("trace").arg(folder.path());
+    assert_refused(&mut trace, 3, &["inputs.json"]);
+    let bytes = fs::read(folder.path().join("model.safetensors")).expect("weights");
+    fs::write(folder.path().join("model.safetensors"), &bytes[..bytes.len() / 2]).expect("writable");
+    fs::copy(golden("half_smooth/inputs.json"), folder.path().join("inputs.json")).expect("copied");
+    assert_refused(&mut trace, 3, &[]);
+}
+
+#[test]
+fn a_device_that_is_not_there_exits_with_4_and_the_list_of_those_that_are() {
+    let picture = sample("sample_1.png");
+    for device in ["99", "no such adapter"] {
+        let mut command = mustdrop();
+        command.args(["describe", &picture, "--device", device]);
+        assert_refused(&mut command, 4, &[device, "0: ", "cpu"]);
+    }
+}
+
+#[test]
+fn help_shows_examples_and_every_option() {
+    mustdrop().arg("--help").assert().success().stdout(contains("describe").and(contains("devices")));
+    mustdrop()
+        .args(["describe", "--help"])
+        .assert()
+        .success()
+        .stdout(contains("Examples").and(contains("--device")).and(contains("--max-new-tokens")));
+    mustdrop().arg("--version").assert().success().stdout(contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let program = env!("CARGO_BIN_EXE_mustdrop");
+    let script = format!("{program} describe --device cpu | true; echo ${{PIPESTATUS[0]}}");
+    Command::new("bash").args(["-c", &script]).assert().success().stdout("0\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_exits_with_130() {
+    use std::{process, thread, time::Duration};
+    let mut child = process::Command::new(env!("CARGO_BIN_EXE_mustdrop"))
+        .args(["describe", "-"])
+        .stdin(process::Stdio::piped())
+        .stdout(process::Stdio::null())
+        .stderr(process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    // It waits for a picture on stdin that never comes; the handler is installed before that.
+    thread::sleep(Duration::from_millis(700));
+    let killed = process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    assert_eq!(child.wait().expect("the program ends").code(), Some(130));
+}

@@ -1,0 +1,47 @@
+//! What several tests share: fixtures, devices, tolerances.
+#![allow(dead_code)] // every test binary uses its own part of this
+
+use std::path::{Path, PathBuf};
+
+use mustdrop::DeviceSelect;
+use safetensors::SafeTensors;
+
+/// Both paths of the program. The GPU path needs an adapter, a software one if need be; where none answers,
+/// opening it fails with the command that installs one, and so does the test.
+pub const DEVICES: [DeviceSelect; 2] = [DeviceSelect::Cpu, DeviceSelect::Gpu];
+
+/// The fixtures with expected results of an independent implementation.
+pub const GOLDENS: [&str; 2] = ["half_smooth", "grouped_query"];
+
+/// A path inside the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The folder of a golden fixture.
+pub fn golden(name: &str) -> PathBuf {
+    repository("tests/golden").join(name)
+}
+
+/// The JSON of a golden fixture's file.
+pub fn golden_json(name: &str, file: &str) -> serde_json::Value {
+    let bytes = std::fs::read(golden(name).join(file)).expect("the fixture is in the repository");
+    serde_json::from_slice(&bytes).expect("the fixture is JSON")
+}
+
+/// A float32 tensor of a golden fixture's `expected.safetensors`, with its shape.
+pub fn golden_tensor(name: &str, tensor: &str) -> (Vec<usize>, Vec<f32>) {
+    let bytes = std::fs::read(golden(name).join("expected.safetensors")).expect("in the repository");
+    let file = SafeTensors::deserialize(&bytes).expect("the fixture is valid");
+    let tensor = file.tensor(tensor).expect("the fixture has this tensor");
+    (tensor.shape().to_vec(), bytemuck::pod_collect_to_vec(tensor.data()))
+}
+
+/// Asserts that two tensors differ by at most 1e-3 of the largest magnitude: the goldens' own measure.
+pub fn assert_close(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}: number of values");
+    let scale = expected.iter().fold(0.0f32, |scale, value| scale.max(value.abs()));
+    let worst = found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0f32, f32::max);
+    assert!(worst <= 1e-3 * scale, "{what}: differs by {worst:e}, the scale is {scale:e}");
+    assert!(scale > 0.0, "{what}: the expectation is all zeros and proves nothing");
+}

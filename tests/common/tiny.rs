@@ -1,0 +1,138 @@
+//! Tiny LLaVA checkpoints with seeded random weights, in whatever variant a test needs.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::{Value, json};
+
+pub const VISION_WIDTH: usize = 16;
+pub const TEXT_WIDTH: usize = 24;
+pub const VOCABULARY: usize = 40;
+pub const SIDE: usize = 28;
+pub const PATCH: usize = 14;
+pub const IMAGE_TOKEN: u32 = 39;
+
+/// A checkpoint to be written: its configuration and its float32 tensors.
+pub struct Tiny {
+    pub config: Value,
+    pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
+
+impl Tiny {
+    /// Two vision layers, two decoder layers, four query heads on two key heads, a separate head.
+    pub fn new() -> Self {
+        let config = json!({
+            "model_type": "llava",
+            "image_token_index": IMAGE_TOKEN,
+            "projector_hidden_act": "gelu",
+            "vision_feature_layer": -2,
+            "vision_feature_select_strategy": "default",
+            "tie_word_embeddings": false,
+            "vision_config": {
+                "model_type": "clip_vision_model", "hidden_size": VISION_WIDTH, "intermediate_size": 32,
+                "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE, "patch_size": PATCH,
+            },
+            "text_config": {
+                "model_type": "llama", "hidden_size": TEXT_WIDTH, "intermediate_size": 32, "num_hidden_layers": 2,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "vocab_size": VOCABULARY,
+                "max_position_embeddings": 64, "tie_word_embeddings": false,
+            },
+        });
+        let mut tiny = Self { config, tensors: Vec::new() };
+        tiny.vision("vision_tower.vision_model");
+        for (name, inputs) in [("linear_1", VISION_WIDTH), ("linear_2", TEXT_WIDTH)] {
+            tiny.linear(&format!("multi_modal_projector.{name}"), inputs, TEXT_WIDTH, true);
+        }
+        tiny.text("language_model.model");
+        tiny.linear("language_model.lm_head", TEXT_WIDTH, VOCABULARY, false);
+        tiny
+    }
+
+    fn vision(&mut self, root: &str) {
+        let width = VISION_WIDTH;
+        self.add(&format!("{root}.embeddings.class_embedding"), &[width]);
+        self.add(&format!("{root}.embeddings.patch_embedding.weight"), &[width, 3, PATCH, PATCH]);
+        let positions = (SIDE / PATCH).pow(2) + 1;
+        self.add(&format!("{root}.embeddings.position_embedding.weight"), &[positions, width]);
+        self.norm(&format!("{root}.pre_layrnorm"), width, true);
+        for i in 0..2 {
+            let layer = format!("{root}.encoder.layers.{i}");
+            for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+                self.linear(&format!("{layer}.self_attn.{part}"), width, width, true);
+            }
+            self.norm(&format!("{layer}.layer_norm1"), width, true);
+            self.norm(&format!("{layer}.layer_norm2"), width, true);
+            self.linear(&format!("{layer}.mlp.fc1"), width, 32, true);
+            self.linear(&format!("{layer}.mlp.fc2"), 32, width, true);
+        }
+        self.norm(&format!("{root}.post_layernorm"), width, true);
+    }
+
+    fn text(&mut self, root: &str) {
+        let width = TEXT_WIDTH;
+        self.add(&format!("{root}.embed_tokens.weight"), &[VOCABULARY, width]);
+        for i in 0..2 {
+            let layer = format!("{root}.layers.{i}");
+            for (part, outputs) in [("q_proj", width), ("k_proj", 12), ("v_proj", 12), ("o_proj", width)] {
+                self.linear(&format!("{layer}.self_attn.{part}"), width, outputs, false);
+            }
+            self.linear(&format!("{layer}.mlp.gate_proj"), width, 32, false);
+            self.linear(&format!("{layer}.mlp.up_proj"), width, 32, false);
+            self.linear(&format!("{layer}.mlp.down_proj"), 32, width, false);
+            self.norm(&format!("{layer}.input_layernorm"), width, false);
+            self.norm(&format!("{layer}.post_attention_layernorm"), width, false);
+        }
+        self.norm(&format!("{root}.norm"), width, false);
+    }
+
+    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) {
+        self.add(&format!("{name}.weight"), &[outputs, inputs]);
+        if bias {
+            self.add(&format!("{name}.bias"), &[outputs]);
+        }
+    }
+
+    fn norm(&mut self, name: &str, width: usize, bias: bool) {
+        self.add(&format!("{name}.weight"), &[width]);
+        if bias {
+            self.add(&format!("{name}.bias"), &[width]);
+        }
+    }
+
+    /// Adds a tensor of values that depend on its name alone.
+    pub fn add(&mut self, name: &str, shape: &[usize]) {
+        let seed = name.bytes().fold(17, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        let is_norm_weight = name.contains("norm") && name.ends_with("weight");
+        let values = (0..shape.iter().product())
+            .map(|_| (generator.next_u32() >> 8) as f32 / (1u32 << 24) as f32 - 0.5)
+            .map(|value| if is_norm_weight { 1.0 + value } else { value });
+        self.tensors.push((name.to_owned(), shape.to_vec(), values.collect()));
+    }
+
+    /// The tensor called `name`.
+    pub fn get_mut(&mut self, name: &str) -> &mut (String, Vec<usize>, Vec<f32>) {
+        self.tensors.iter_mut().find(|tensor| tensor.0 == name).expect("a tensor of the tiny checkpoint")
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        self.tensors.retain(|tensor| tensor.0 != name);
+    }
+
+    /// Writes `config.json` and `model.safetensors` into `folder`.
+    pub fn write(&self, folder: &Path) {
+        fs::write(folder.join("config.json"), self.config.to_string()).expect("a writable folder");
+        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = self
+            .tensors
+            .iter()
+            .map(|(name, shape, values)| (name.clone(), shape.clone(), bytemuck::cast_slice(values).to_vec()))
+            .collect();
+        let views = bytes.iter().map(|(name, shape, bytes)| {
+            (name, TensorView::new(Dtype::F32, shape.clone(), bytes).expect("bytes of the shape"))
+        });
+        let file = safetensors::serialize(views, None::<HashMap<String, String>>).expect("serialisable");
+        fs::write(folder.join("model.safetensors"), file).expect("a writable folder");
+    }
+}
