@@ -327,8 +327,7 @@ fn open_once(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Device>
     });
     let (device, queue) = pollster::block_on(request).map_err(|error| Error::device(STEP, error))?;
     let setup = WgpuSetup { instance, adapter, device, queue, backend: info.backend };
-    let device =
-        Device::wgpu_options().setup(setup).init().map_err(|error| Error::device(STEP, error))?;
+    let device = Device::wgpu_options().setup(setup).init().map_err(|error| Error::device(STEP, error))?;
     open.insert(key, device.clone());
     Ok(device)
 }

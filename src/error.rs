@@ -79,11 +79,7 @@ impl Error {
     }
 
     /// A [`Error::Argument`].
-    pub fn argument(
-        name: impl Into<String>,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
+    pub fn argument(name: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Argument { name: name.into(), expected: expected.into(), found: found.into() }
     }
 

@@ -47,7 +47,7 @@ impl Llava {
 
     /// Starts to load the model that is compiled into this library (`models/picture-book`).
     pub fn embedded() -> LlavaBuilder {
-        LlavaBuilder::new(ModelFiles::embedded())
+        LlavaBuilder::new(Ok(ModelFiles::embedded()))
     }
 
     /// A new conversation.

@@ -78,12 +78,14 @@ impl Fixture {
         let files = ModelFiles::folder(folder)?;
         let config = ModelConfig::from_files(&files)?;
         let read = |name: &str| {
-            let missing = || Error::model(files.path(name), "expected this file in a trace folder, found none");
+            let missing =
+                || Error::model(files.path(name), "expected this file in a trace folder, found none");
             files.read(name)?.ok_or_else(missing)
         };
         let path = files.path("inputs.json");
-        let inputs: Inputs = serde_json::from_slice(&read("inputs.json")?)
-            .map_err(|error| Error::model(&path, format!("expected `input_ids` and `image_token_id`: {error}")))?;
+        let inputs: Inputs = serde_json::from_slice(&read("inputs.json")?).map_err(|error| {
+            Error::model(&path, format!("expected `input_ids` and `image_token_id`: {error}"))
+        })?;
         let vocabulary = config.text.vocab_size;
         let is_text = |id: &&u32| **id != inputs.image_token_id && **id as usize >= vocabulary;
         if let Some(id) = inputs.input_ids.iter().find(is_text) {
@@ -111,7 +113,8 @@ impl Fixture {
 
 /// The tensor `pixel_values` of a safetensors file, if it is what `config` expects.
 fn pixels(bytes: &[u8], config: &ModelConfig) -> Result<Vec<f32>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| format!("no valid safetensors file: {error}"))?;
+    let file =
+        SafeTensors::deserialize(bytes).map_err(|error| format!("no valid safetensors file: {error}"))?;
     let tensor = file.tensor("pixel_values").map_err(|_| "expected a tensor `pixel_values`".to_owned())?;
     let side = config.vision.image_size;
     let expected = [config.vision.num_channels, side, side];

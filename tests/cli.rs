@@ -41,7 +41,9 @@ fn describe_alone_answers_about_the_sample_it_ships_with() {
 
 #[test]
 fn the_example_does_the_same() {
-    let example = Path::new(env!("CARGO_BIN_EXE_mustdrop")).with_file_name("examples").join(format!("describe{}", std::env::consts::EXE_SUFFIX));
+    let example = Path::new(env!("CARGO_BIN_EXE_mustdrop"))
+        .with_file_name("examples")
+        .join(format!("describe{}", std::env::consts::EXE_SUFFIX));
     Command::new(example)
         .args(["--device", "cpu"])
         .assert()
@@ -72,7 +74,14 @@ fn a_picture_and_a_folder_of_ones_own_work_from_any_place_and_from_stdin() {
 #[test]
 fn json_is_one_object_on_stdout() {
     let output = mustdrop()
-        .args(["describe", &sample("sample_1.png"), "what color is the background?", "--json", "--device", "cpu"])
+        .args([
+            "describe",
+            &sample("sample_1.png"),
+            "what color is the background?",
+            "--json",
+            "--device",
+            "cpu",
+        ])
         .assert()
         .success();
     let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");

@@ -16,7 +16,7 @@ fn repository_file(path: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the file is in the repository")
 }
 
-fn parse(config: &Value) -> mustdrop::error::Result<ModelConfig> {
+fn parse(config: &Value) -> mustdrop::Result<ModelConfig> {
     ModelConfig::parse(config.to_string().as_bytes(), Path::new("config.json"))
 }
 

@@ -5,15 +5,12 @@ mod common;
 use std::sync::LazyLock;
 
 use common::{DEVICES, repository};
-use mustdrop::{
-    DeviceSelect, Error, Event, GenerationOptions, Llava, Part, Picture, Sampling, StopReason,
-};
+use mustdrop::{DeviceSelect, Error, Event, GenerationOptions, Llava, Part, Picture, Sampling, StopReason};
 use serde_json::Value;
 
 /// The default model on the CPU, loaded once for all tests of this file.
-static MODEL: LazyLock<Llava> = LazyLock::new(|| {
-    Llava::embedded().device(DeviceSelect::Cpu).build().expect("the default model loads")
-});
+static MODEL: LazyLock<Llava> =
+    LazyLock::new(|| Llava::embedded().device(DeviceSelect::Cpu).build().expect("the default model loads"));
 
 fn samples() -> Vec<Value> {
     let json = std::fs::read(repository("models/picture-book/samples.json")).expect("in the repository");
@@ -73,7 +70,8 @@ fn an_adapter_answers_sample_questions_as_transformers_does() {
 #[test]
 fn pieces_join_to_the_whole_answer() {
     let mut chat = MODEL.chat();
-    let mut answer = chat.ask([picture("sample_3.png"), Part::text("describe the picture.")]).expect("an answer");
+    let mut answer =
+        chat.ask([picture("sample_3.png"), Part::text("describe the picture.")]).expect("an answer");
     let mut pieces = Vec::new();
     let mut reason = None;
     for event in &mut answer {
@@ -175,7 +173,8 @@ fn a_second_question_reuses_what_the_first_computed_and_answers_as_if_recomputed
 #[test]
 fn an_answer_dropped_half_way_leaves_a_usable_conversation() {
     let mut chat = MODEL.chat();
-    let mut answer = chat.ask([picture("sample_1.png"), Part::text("what is in the picture?")]).expect("an answer");
+    let mut answer =
+        chat.ask([picture("sample_1.png"), Part::text("what is in the picture?")]).expect("an answer");
     let said = answer.next();
     assert!(matches!(said, Some(Ok(Event::Text(_)))));
     drop(answer);
@@ -201,7 +200,8 @@ fn a_prompt_beyond_the_context_is_refused_with_both_numbers() {
     assert!(matches!(error, Error::Prompt(_)), "{message}");
     assert!(message.contains("2048") && message.contains("context"), "{message}");
     // The conversation is as it was: empty, and usable.
-    let answer = chat.ask([picture("sample_1.png"), Part::text("is there a bus?")]).expect("an answer").complete();
+    let answer =
+        chat.ask([picture("sample_1.png"), Part::text("is there a bus?")]).expect("an answer").complete();
     assert_eq!(answer.expect("a complete answer"), "no");
 }
 
@@ -209,9 +209,21 @@ fn a_prompt_beyond_the_context_is_refused_with_both_numbers() {
 fn rules_out_of_range_are_refused_before_anything_is_computed() {
     let picture = Picture::from_rgb8(2, 2, vec![0; 12]).expect("a picture");
     for bad in [
-        { let mut o = greedy(5); o.max_new_tokens = 0; o },
-        { let mut o = greedy(5); o.sampling.temperature = f32::NAN; o },
-        { let mut o = greedy(5); o.stop = vec![String::new()]; o },
+        {
+            let mut o = greedy(5);
+            o.max_new_tokens = 0;
+            o
+        },
+        {
+            let mut o = greedy(5);
+            o.sampling.temperature = f32::NAN;
+            o
+        },
+        {
+            let mut o = greedy(5);
+            o.stop = vec![String::new()];
+            o
+        },
     ] {
         let mut chat = MODEL.chat().options(bad.clone());
         let error = chat.ask([Part::Image(picture.clone()), Part::text("?")]).err();

@@ -32,7 +32,8 @@ fn vision_features_equal_the_goldens_on_both_paths() {
     for name in GOLDENS {
         let (shape, expected) = golden_tensor(name, "dense_vision_features");
         let fixture = Fixture::open(&golden(name)).expect("a fixture");
-        let checkpoint = Checkpoint::open(&ModelFiles::folder(golden(name)).expect("a folder")).expect("weights");
+        let checkpoint =
+            Checkpoint::open(&ModelFiles::folder(golden(name)).expect("a folder")).expect("weights");
         for device in &DEVICES {
             let compute = Compute::open(device).expect("a device");
             let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, false).expect("a model");

@@ -31,8 +31,7 @@ fn rotary() {
     {
         let x = noise(1, tokens * heads * head_dim);
         let table = noise(2, tokens * head_dim);
-        let params =
-            RotaryParams { tokens: tokens as u32, heads: heads as u32, head_dim: head_dim as u32 };
+        let params = RotaryParams { tokens: tokens as u32, heads: heads as u32, head_dim: head_dim as u32 };
         let mut expected = vec![0.0; x.len()];
         nn::rotary(&params, &x, &table, &mut expected);
 

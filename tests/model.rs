@@ -149,8 +149,7 @@ fn rows_computed_one_by_one_from_the_cache_equal_a_whole_pass() {
             for rows_now in parts {
                 let end = start + rows_now;
                 let positions: Vec<u32> = (start as u32..end as u32).collect();
-                let hidden =
-                    model.decoder.forward(rows.clone().slice([start..end]), &positions, &mut cache);
+                let hidden = model.decoder.forward(rows.clone().slice([start..end]), &positions, &mut cache);
                 found = model.decoder.logits(hidden.slice([rows_now - 1..rows_now])).expect("logits");
                 start = end;
             }

@@ -25,8 +25,10 @@ const SAMPLE: (&str, &[u8]) =
 
 /// Answer a question about a picture.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  mustdrop describe\n  mustdrop describe photo.jpg \"What is on the table?\" \
-    --model ~/models/llava-1.5-7b-hf\n  cat photo.png | mustdrop describe - \"How many?\" --json")]
+#[command(
+    after_help = "Examples:\n  mustdrop describe\n  mustdrop describe photo.jpg \"What is on the table?\" \
+    --model ~/models/llava-1.5-7b-hf\n  cat photo.png | mustdrop describe - \"How many?\" --json"
+)]
 pub struct Describe {
     /// The picture (PNG, JPEG or WebP); `-` reads it from stdin [default: a sample that ships with the program]
     picture: Option<PathBuf>,

@@ -56,6 +56,11 @@ impl VisionConfig {
         self.image_size / self.patch_size
     }
 
+    /// Values of one patch: its pixels in every channel.
+    pub fn patch_values(&self) -> usize {
+        self.num_channels * self.patch_size * self.patch_size
+    }
+
     /// Patches of a picture: `grid()²`.
     pub fn patches(&self) -> usize {
         self.grid() * self.grid()

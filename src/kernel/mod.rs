@@ -6,7 +6,7 @@
 pub mod launch;
 pub mod nn;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 pub use launch::Kernel;
 
 /// Every shader of the crate: what the reflection test walks through.
@@ -18,10 +18,10 @@ const MAX_GROUPS: u32 = 65_535;
 /// The values of a tensor on the CPU path.
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     // Reading a tensor that already lies in host memory cannot fail; a wrong dtype is a bug of the caller.
-    tensor.into_data().convert::<f32>().to_vec().unwrap_or_default()
+    tensor.into_data().convert::<f32>().try_to_vec().unwrap_or_default()
 }
 
-/// A tensor on the device of `like`, from values in host memory.
-fn from_host<const D: usize>(values: Vec<f32>, shape: [usize; D], like: &Tensor<D>) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), &like.device())
+/// A tensor on `device`, from values in host memory.
+fn from_host<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
 }

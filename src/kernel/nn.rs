@@ -21,23 +21,15 @@ pub fn rotary(x: Tensor<3>, table: &Tensor<2>) -> Tensor<3> {
     let [tokens, heads, head_dim] = x.dims();
     assert_eq!(table.dims(), [tokens, head_dim], "the rotary table has one row a token");
     assert!(tokens <= MAX_GROUPS as usize, "at most {MAX_GROUPS} tokens in one pass");
-    let params =
-        RotaryParams { tokens: tokens as u32, heads: heads as u32, head_dim: head_dim as u32 };
-    match (on_adapter(x), on_adapter(table.clone())) {
-        (Ok(x), Ok(table)) => {
-            let groups = (params.heads * params.head_dim / 2).div_ceil(ROTARY.workgroup[0]);
-            let launch =
-                Launch::new(ROTARY).input(x).input(table).output([tokens, heads, head_dim], DType::F32);
-            from_adapter(launch.run([groups, params.tokens, 1], &params))
-        }
-        (Err(x), Err(table)) => {
-            let shape = x.dims();
-            let device = x.clone();
-            let (x, table) = (host(x), host(table));
-            let mut rotated = vec![0.0; x.len()];
-            oracle::rotary(&params, &x, &table, &mut rotated);
-            from_host(rotated, shape, &device)
-        }
-        _ => panic!("the rotary table lies on another device than its tokens"),
+    let params = RotaryParams { tokens: tokens as u32, heads: heads as u32, head_dim: head_dim as u32 };
+    if let (Ok(x), Ok(table)) = (on_adapter(x.clone()), on_adapter(table.clone())) {
+        let groups = (params.heads * params.head_dim / 2).div_ceil(ROTARY.workgroup[0]);
+        let launch = Launch::new(ROTARY).input(x).input(table).output([tokens, heads, head_dim], DType::F32);
+        return from_adapter(launch.run([groups, params.tokens, 1], &params).remove(0));
     }
+    let device = x.device();
+    let (x, table) = (host(x), host(table.clone()));
+    let mut rotated = vec![0.0; x.len()];
+    oracle::rotary(&params, &x, &table, &mut rotated);
+    from_host(rotated, [tokens, heads, head_dim], &device)
 }

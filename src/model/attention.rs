@@ -20,10 +20,11 @@ pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: Optio
     let scale = 1.0 / (head_dim as f64).sqrt();
 
     // The query heads that share a key head become more rows of one product.
-    let query = (query * scale)
-        .reshape([rows, key_heads, group, head_dim])
-        .permute([1, 2, 0, 3])
-        .reshape([key_heads, group * rows, head_dim]);
+    let query = (query * scale).reshape([rows, key_heads, group, head_dim]).permute([1, 2, 0, 3]).reshape([
+        key_heads,
+        group * rows,
+        head_dim,
+    ]);
     let mut scores = query.matmul(key.permute([1, 2, 0]));
     if let Some(mask) = mask {
         let masked = scores.reshape([heads, rows, columns]) + mask.clone().unsqueeze::<3>();

@@ -150,11 +150,7 @@ impl DecoderLayer {
             key: projection("k_proj", width, key_heads * head_dim)?,
             value: projection("v_proj", width, key_heads * head_dim)?,
             out: projection("o_proj", heads * head_dim, width)?,
-            post_attention_norm: loader.rms_norm(
-                &format!("{name}.post_attention_layernorm"),
-                width,
-                eps,
-            )?,
+            post_attention_norm: loader.rms_norm(&format!("{name}.post_attention_layernorm"), width, eps)?,
             gate: mlp("gate_proj", width, inner)?,
             up: mlp("up_proj", width, inner)?,
             down: mlp("down_proj", inner, width)?,

@@ -105,12 +105,12 @@ impl<'a> Loader<'a> {
             let range = start..(start + part_rows).min(rows);
             let shape = [range.len(), width];
             let data = match self.matrix_dtype {
-                DType::F16 => TensorData::new(stored.rows_f16(range), shape),
-                _ => TensorData::new(stored.rows_f32(range), shape),
+                DType::F16 => TensorData::new(stored.rows_f16(range)?, shape),
+                _ => TensorData::new(stored.rows_f32(range)?, shape),
             };
-            Tensor::from_data(data, (device, self.matrix_dtype))
+            Ok(Tensor::from_data(data, (device, self.matrix_dtype)))
         });
-        Ok(parts.collect())
+        parts.collect()
     }
 
     /// The stored tensor, or `None` in the checking pass, which only notes the request.

@@ -54,7 +54,8 @@ impl LlavaModel {
         half: bool,
     ) -> Result<Self> {
         let tied = config.tied_head(checkpoint);
-        let unused_by_design = |name: &str| config.is_beyond_features(name) || (tied && name == "lm_head.weight");
+        let unused_by_design =
+            |name: &str| config.is_beyond_features(name) || (tied && name == "lm_head.weight");
         let check = Loader::checking(checkpoint, compute);
         Self::from_loader(&check, config, tied)?;
         checkpoint.verify(check.into_asked(), unused_by_design)?;

@@ -1,0 +1,150 @@
+//! Pictures from PNG, JPEG and WebP files, upright and in RGB.
+
+use std::{
+    fmt, fs,
+    io::{Cursor, Read},
+    path::Path,
+};
+
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+
+use crate::error::{Error, Result};
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+/// The most pixels a picture may have; said by the file's header, checked before any pixel is decoded.
+pub const MAX_PIXELS: u64 = 100_000_000;
+/// The most pixels a side of a picture may have.
+pub const MAX_SIDE: u32 = 65_535;
+/// Memory that decoding may take: the largest picture with four 16-bit channels, and some room.
+const MAX_DECODER_BYTES: u64 = 1 << 30;
+
+/// What to do about a file that is no picture of ours.
+const FORMATS: &str = "expected a PNG, JPEG or WebP picture";
+
+/// A decoded picture: 8-bit RGB, the way up that its maker meant.
+#[derive(Clone)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl fmt::Debug for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Picture({} x {})", self.width, self.height)
+    }
+}
+
+impl Picture {
+    /// Reads a PNG, JPEG or WebP file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Picture`] if the file is missing, no picture, damaged, or too large.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let failed = |problem: String| Error::picture(origin.clone(), problem);
+        let found = fs::metadata(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        if !found.is_file() {
+            let kind = if found.is_dir() { "a directory" } else { "no regular file" };
+            return Err(failed(format!("{FORMATS}, found {kind}")));
+        }
+        let mut bytes = Vec::new();
+        // One byte above the limit is enough for `decode` to refuse it.
+        fs::File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|error| failed(format!("cannot be read: {error}")))?;
+        Self::decode(&bytes, origin)
+    }
+
+    /// Decodes the bytes of a PNG, JPEG or WebP file.
+    ///
+    /// The EXIF orientation is applied, transparency is dropped (as transformers drops it: the colours below
+    /// it show), and greys and palettes become RGB. `origin` names the bytes in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Picture`] if they are no picture, damaged, or larger than [`MAX_PIXELS`].
+    pub fn decode(bytes: &[u8], origin: impl Into<String>) -> Result<Self> {
+        let origin = origin.into();
+        let failed = |problem: String| Error::picture(origin.clone(), problem);
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(failed(format!(
+                "expected at most {MAX_FILE_BYTES} bytes, found more; shrink the picture"
+            )));
+        }
+        let unreadable =
+            |error: image::ImageError| failed(format!("{FORMATS}, found one that cannot be read: {error}"));
+        let mut reader = ImageReader::new(Cursor::new(bytes))
+            .with_guessed_format()
+            .map_err(|error| failed(format!("cannot be read: {error}")))?;
+        if reader.format().is_none() {
+            return Err(failed(format!("{FORMATS}, found {}", what_else(bytes))));
+        }
+        let mut limits = Limits::default();
+        limits.max_alloc = Some(MAX_DECODER_BYTES);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(unreadable)?;
+        let (width, height) = decoder.dimensions();
+        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(failed(format!(
+                "expected at most {MAX_PIXELS} pixels and {MAX_SIDE} on a side, found {width} x {height}; shrink the picture"
+            )));
+        }
+        // A damaged EXIF block does not make the picture worse than one without.
+        let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+        let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
+        image.apply_orientation(orientation);
+        let image = image.into_rgb8();
+        let (width, height) = image.dimensions();
+        Self::from_rgb8(width as usize, height as usize, image.into_raw())
+    }
+
+    /// A picture from its pixels, row by row, three bytes each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Picture`] if a side is 0 or too long, or the bytes are not `3 * width * height`.
+    pub fn from_rgb8(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self> {
+        let expected = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(3));
+        if width.min(height) == 0 || width.max(height) > MAX_SIDE as usize || expected != Some(rgb.len()) {
+            return Err(Error::picture(
+                "picture",
+                format!(
+                    "expected sides from 1 to {MAX_SIDE} and 3 bytes a pixel, found {width} x {height} pixels in {} bytes",
+                    rgb.len()
+                ),
+            ));
+        }
+        Ok(Self { width, height, rgb })
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The pixels, row by row, three bytes each.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+}
+
+/// What bytes that are no picture look like.
+fn what_else(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "an empty file".into();
+    }
+    match image::guess_format(bytes) {
+        Ok(format) => format!("{format:?}"),
+        Err(_) if std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok() => "text".into(),
+        Err(_) => "something else".into(),
+    }
+}
