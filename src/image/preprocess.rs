@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use super::{
     decode::Picture,
-    resize::{Axis, Rows, resample},
+    resize::{Axis, Canvas, resample},
 };
 use crate::error::{Error, Result};
 
@@ -118,11 +118,8 @@ impl Preprocessor {
     ///
     /// [`Error::Picture`] if the outcome is not square, or the cut-out is larger than the resized picture.
     pub fn run(&self, picture: &Picture) -> Result<Pixels> {
-        let canvas = match self.fit {
-            Fit::Crop => Canvas::plain(picture),
-            Fit::Pad => Canvas::padded(picture, self.mean),
-        };
-        let (width, height) = self.resized(canvas.width(), canvas.height());
+        let canvas = canvas(picture, self.fit, self.mean);
+        let (width, height) = self.resized(canvas.width, canvas.height);
         let (crop_height, crop_width) = self.crop.unwrap_or((height, width));
         if crop_height != crop_width || crop_height > height || crop_width > width {
             return Err(Error::picture(
@@ -143,7 +140,7 @@ impl Preprocessor {
                 |level: &u8| (f32::from(*level) * self.rescale - self.mean[channel]) / self.std[channel];
             values.extend(levels.iter().skip(channel).step_by(3).map(normalise));
         }
-        let (step_x, step_y) = (canvas.width() as f64 / width as f64, canvas.height() as f64 / height as f64);
+        let (step_x, step_y) = (canvas.width as f64 / width as f64, canvas.height as f64 / height as f64);
         let placement = Placement {
             left: columns.start as f64 * step_x - canvas.left as f64,
             top: rows.start as f64 * step_y - canvas.top as f64,
@@ -164,59 +161,19 @@ impl Preprocessor {
     }
 }
 
-/// A picture, perhaps in the middle of a square of one colour.
-struct Canvas<'a> {
-    picture: &'a Picture,
-    side: Option<usize>,
-    left: usize,
-    top: usize,
-    fill: [u8; 3],
-}
-
-impl<'a> Canvas<'a> {
-    fn plain(picture: &'a Picture) -> Self {
-        Self { picture, side: None, left: 0, top: 0, fill: [0; 3] }
-    }
-
-    fn padded(picture: &'a Picture, mean: [f32; 3]) -> Self {
-        let side = picture.width().max(picture.height());
-        Self {
-            picture,
-            side: Some(side),
-            left: (side - picture.width()) / 2,
-            top: (side - picture.height()) / 2,
-            fill: mean.map(|mean| (mean * 255.0) as u8),
-        }
-    }
-}
-
-impl Rows for Canvas<'_> {
-    fn width(&self) -> usize {
-        self.side.unwrap_or(self.picture.width())
-    }
-
-    fn height(&self) -> usize {
-        self.side.unwrap_or(self.picture.height())
-    }
-
-    fn row<'a>(&'a self, y: usize, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        let bytes = 3 * self.picture.width();
-        let line = y.checked_sub(self.top).and_then(|y| self.picture.rgb().chunks_exact(bytes).nth(y));
-        match line {
-            Some(line) if bytes == 3 * self.width() => line,
-            _ => {
-                scratch.clear();
-                let fill = |count: usize| std::iter::repeat_n(self.fill, count).flatten();
-                match line {
-                    Some(line) => {
-                        scratch.extend(fill(self.left));
-                        scratch.extend_from_slice(line);
-                        scratch.extend(fill(self.width() - self.left - self.picture.width()));
-                    }
-                    None => scratch.extend(fill(self.width())),
-                }
-                scratch
-            }
-        }
+/// `picture` as what is to be resized: bare, or in the middle of a square of the mean colour.
+fn canvas(picture: &Picture, fit: Fit, mean: [f32; 3]) -> Canvas<'_> {
+    let (width, height) = match fit {
+        Fit::Crop => (picture.width(), picture.height()),
+        Fit::Pad => [picture.width().max(picture.height()); 2].into(),
+    };
+    Canvas {
+        rgb: picture.rgb(),
+        pixels: picture.width(),
+        left: (width - picture.width()) / 2,
+        top: (height - picture.height()) / 2,
+        width,
+        height,
+        fill: mean.map(|mean| (mean * 255.0) as u8),
     }
 }

@@ -9,14 +9,17 @@ const PRECISION_BITS: u32 = 22;
 /// Half of the filter's width, in pixels of the coarser of the two pictures.
 const SUPPORT: f64 = 2.0;
 
-/// Rows of RGB bytes to be resampled; possibly more than are in memory.
-pub(super) trait Rows {
-    /// Pixels in a row.
-    fn width(&self) -> usize;
-    /// Rows.
-    fn height(&self) -> usize;
-    /// Row `y`, `3 * width` bytes; `scratch` lends room to rows that have to be put together.
-    fn row<'a>(&'a self, y: usize, scratch: &'a mut Vec<u8>) -> &'a [u8];
+/// RGB bytes in the middle of a canvas of one colour, which may be far larger than they are.
+pub(super) struct Canvas<'a> {
+    /// `[lines, 3 * pixels]`
+    pub rgb: &'a [u8],
+    pub pixels: usize,
+    /// Where the bytes begin on the canvas.
+    pub left: usize,
+    pub top: usize,
+    pub width: usize,
+    pub height: usize,
+    pub fill: [u8; 3],
 }
 
 /// One axis of a resampling: `full` pixels in all, of which `count` from `start` on are wanted.
@@ -27,32 +30,38 @@ pub(super) struct Axis {
     pub count: usize,
 }
 
-/// The window that `columns` and `rows` describe of `source` resized to their `full` sizes.
+/// The window that `columns` and `rows` describe of `canvas` resized to their `full` sizes.
 ///
-/// Only what the window shows is computed, so that a very long picture costs no more than its middle.
+/// Only what the window shows is computed, and only from the picture's own pixels, so that neither a very long
+/// picture nor a wide margin costs anything.
 ///
 /// # Shapes
 ///
 /// Result: `[rows.count, columns.count, 3]`.
-pub(super) fn resample(source: &impl Rows, columns: Axis, rows: Axis) -> Vec<u8> {
-    let (horizontal, vertical) = (taps(source.width(), columns), taps(source.height(), rows));
+pub(super) fn resample(canvas: &Canvas, columns: Axis, rows: Axis) -> Vec<u8> {
+    let (horizontal, vertical) = (taps(canvas.width, columns), taps(canvas.height, rows));
     let top = vertical.iter().map(|taps| taps.start).min().unwrap_or(0);
     let bottom = vertical.iter().map(|taps| taps.start + taps.weights.len()).max().unwrap_or(0);
     let stride = 3 * columns.count;
+    let lines: Vec<&[u8]> = canvas.rgb.chunks_exact(3 * canvas.pixels).collect();
 
     let mut narrow = Vec::with_capacity((bottom - top) * stride);
-    let mut scratch = Vec::new();
     for y in top..bottom {
-        let row = source.row(y, &mut scratch);
+        let line = y.checked_sub(canvas.top).and_then(|y| lines.get(y).copied()).unwrap_or_default();
         for taps in &horizontal {
-            let pixels = row.get(3 * taps.start..).unwrap_or_default();
-            narrow.extend((0..3).map(|channel| taps.apply(pixels.iter().skip(channel).step_by(3))));
+            narrow.extend((0..3).map(|channel| taps.across(line, channel, canvas)));
         }
     }
     let mut resized = Vec::with_capacity(rows.count * stride);
     for taps in &vertical {
+        let mut sums = vec![0; stride];
         let lines = narrow.get((taps.start - top) * stride..).unwrap_or_default();
-        resized.extend((0..stride).map(|column| taps.apply(lines.iter().skip(column).step_by(stride))));
+        for (weight, line) in taps.weights.iter().zip(lines.chunks_exact(stride)) {
+            for (sum, level) in sums.iter_mut().zip(line) {
+                *sum += i64::from(*weight) * i64::from(*level);
+            }
+        }
+        resized.extend(sums.into_iter().map(rounded));
     }
     resized
 }
@@ -60,17 +69,35 @@ pub(super) fn resample(source: &impl Rows, columns: Axis, rows: Axis) -> Vec<u8>
 /// The source pixels that make one resized pixel.
 struct Taps {
     start: usize,
-    /// Fixed-point weights that sum to one.
+    /// Fixed-point weights that sum to about one.
     weights: Vec<i32>,
+    sum: i64,
 }
 
 impl Taps {
-    fn apply<'a>(&self, pixels: impl Iterator<Item = &'a u8>) -> u8 {
-        let half = 1i64 << (PRECISION_BITS - 1);
-        let products =
-            self.weights.iter().zip(pixels).map(|(weight, pixel)| i64::from(*weight) * i64::from(*pixel));
-        ((half + products.sum::<i64>()) >> PRECISION_BITS).clamp(0, 255) as u8
+    fn new(start: usize, weights: Vec<i32>) -> Self {
+        Self { start, sum: weights.iter().map(|weight| i64::from(*weight)).sum(), weights }
     }
+
+    /// One channel of the pixel that `line` makes, an empty one being nothing but margin.
+    ///
+    /// `sum(w * level) = fill * sum(w) + sum(w * (level - fill))` holds exactly in whole numbers, and the last
+    /// sum has terms for the picture's own pixels only.
+    fn across(&self, line: &[u8], channel: usize, canvas: &Canvas) -> u8 {
+        let fill = i64::from(canvas.fill[channel]);
+        let first = self.start.saturating_sub(canvas.left);
+        let margin = canvas.left.saturating_sub(self.start);
+        let levels = line.iter().skip(3 * first + channel).step_by(3);
+        let weights = self.weights.iter().skip(margin);
+        let products =
+            weights.zip(levels).map(|(weight, level)| i64::from(*weight) * (i64::from(*level) - fill));
+        rounded(fill * self.sum + products.sum::<i64>())
+    }
+}
+
+/// A sum of levels times weights as a level.
+fn rounded(sum: i64) -> u8 {
+    ((sum + (1 << (PRECISION_BITS - 1))) >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
 /// The filter of every wanted pixel along one axis (`precompute_coeffs` in Pillow).
@@ -78,7 +105,7 @@ fn taps(source: usize, axis: Axis) -> Vec<Taps> {
     if axis.full == source {
         // Pillow skips a pass that changes nothing.
         return (axis.start..axis.start + axis.count)
-            .map(|start| Taps { start, weights: vec![1 << PRECISION_BITS] })
+            .map(|start| Taps::new(start, vec![1 << PRECISION_BITS]))
             .collect();
     }
     let scale = source as f64 / axis.full as f64;
@@ -91,7 +118,7 @@ fn taps(source: usize, axis: Axis) -> Vec<Taps> {
         let weights: Vec<f64> = (start..end).map(|x| bicubic((x as f64 - center + 0.5) / widening)).collect();
         let sum: f64 = weights.iter().sum();
         let fixed = |weight: &f64| (weight / sum * f64::from(1 << PRECISION_BITS)).round() as i32;
-        Taps { start, weights: weights.iter().map(fixed).collect() }
+        Taps::new(start, weights.iter().map(fixed).collect())
     };
     (axis.start..axis.start + axis.count).map(pixel).collect()
 }
