@@ -217,7 +217,7 @@ fn hostile_headers_are_refused() {
             ),
             "damaged header",
         ),
-        (format!("{{\"a\":{}}}", tensor("[0]", 0, 0)), "empty dimension"),
+        (format!("{{\"a\":{},\"b\":{}}}", tensor("[4]", 0, 16), tensor("[0]", 16, 16)), "empty dimension"),
         (format!("{{\"a\":{}}}", tensor("[400]", 0, 1600)), "cut short"),
         (format!("{{\"a\":{}}}", tensor("[2]", 0, 8)), "the tensors end at byte"),
         ("{\"a\":{\"dtype\":\"F31\",\"shape\":[2],\"data_offsets\":[0,8]}}".to_owned(), "damaged header"),
