@@ -2,6 +2,7 @@
 
 mod common;
 #[path = "common/tiny.rs"]
+#[allow(dead_code)] // its variants are for other tests
 mod tiny;
 
 use std::{fs, path::Path};
@@ -44,6 +45,7 @@ fn the_example_does_the_same() {
     let example = Path::new(env!("CARGO_BIN_EXE_mustdrop"))
         .with_file_name("examples")
         .join(format!("describe{}", std::env::consts::EXE_SUFFIX));
+    assert!(example.exists(), "no {}: run `cargo build --example describe` first", example.display());
     Command::new(example)
         .args(["--device", "cpu"])
         .assert()
@@ -238,9 +240,11 @@ fn an_interrupt_exits_with_130() {
         .stderr(process::Stdio::null())
         .spawn()
         .expect("the program starts");
+    let stdin = child.stdin.take(); // held open: waiting for the child would close it
     // It waits for a picture on stdin that never comes; the handler is installed before that.
     thread::sleep(Duration::from_millis(700));
     let killed = process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(killed.expect("kill runs").success());
     assert_eq!(child.wait().expect("the program ends").code(), Some(130));
+    drop(stdin);
 }

@@ -18,7 +18,7 @@ for component in rustfmt clippy; do
 done
 
 step "a graphics adapter for the GPU tests"
-cargo build --locked --bin mustdrop
+cargo build --locked --bin mustdrop --example describe
 answers() { cargo run --quiet --locked --bin mustdrop -- devices --json | grep -q '"index":0'; }
 if ! answers; then
     if command -v apt-get >/dev/null; then

@@ -42,11 +42,11 @@ pub struct Describe {
     images: Vec<PathBuf>,
 
     /// A folder with a LLaVA checkpoint as the Hugging Face hub has it [default: the model inside the program]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "MUSTDROP_MODEL")]
     model: Option<PathBuf>,
 
     /// auto, gpu, cpu, an adapter's number or a part of its name (see `mustdrop devices`)
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, env = "MUSTDROP_DEVICE")]
     device: DeviceSelect,
 
     /// Precision of the weights: auto, f32 or f16
