@@ -119,9 +119,9 @@ fn uniform<P: bytemuck::NoUninit>(params: &P) -> Vec<u64> {
         .collect()
 }
 
-/// The adapter's side of a tensor, or the tensor again if it lives on the CPU path.
-pub fn on_adapter<const D: usize>(tensor: Tensor<D>) -> Result<CubeTensor, Tensor<D>> {
-    tensor.clone().try_into_primitive::<CubeBackend>().map_err(|_| tensor)
+/// The adapter's side of a tensor; `None` if it lives on the CPU path.
+pub fn on_adapter<const D: usize>(tensor: &Tensor<D>) -> Option<CubeTensor> {
+    tensor.clone().try_into_primitive::<CubeBackend>().ok()
 }
 
 /// A tensor on an adapter, as burn's type.

@@ -22,7 +22,7 @@ pub fn rotary(x: Tensor<3>, table: &Tensor<2>) -> Tensor<3> {
     assert_eq!(table.dims(), [tokens, head_dim], "the rotary table has one row a token");
     assert!(tokens <= MAX_GROUPS as usize, "at most {MAX_GROUPS} tokens in one pass");
     let params = RotaryParams { tokens: tokens as u32, heads: heads as u32, head_dim: head_dim as u32 };
-    if let (Ok(x), Ok(table)) = (on_adapter(x.clone()), on_adapter(table.clone())) {
+    if let (Some(x), Some(table)) = (on_adapter(&x), on_adapter(table)) {
         let groups = (params.heads * params.head_dim / 2).div_ceil(ROTARY.workgroup[0]);
         let launch = Launch::new(ROTARY).input(x).input(table).output([tokens, heads, head_dim], DType::F32);
         return from_adapter(launch.run([groups, params.tokens, 1], &params).remove(0));

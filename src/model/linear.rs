@@ -84,7 +84,7 @@ impl RowTable {
         }
         let in_order = order.is_sorted();
         let rows = concatenate(gathered, 0).cast(DType::F32);
-        if in_order { rows } else { rows.select(0, index(order.into_iter().map(|i| i as i32).collect())) }
+        if in_order { rows } else { rows.select(0, index(order)) }
     }
 }
 

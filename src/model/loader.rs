@@ -14,6 +14,9 @@ use crate::{
     error::Result,
 };
 
+/// A tensor's canonical name and the shape it must have.
+type Asked = (String, Vec<usize>);
+
 /// Loads weights by name, in two passes over the same model code.
 ///
 /// The first pass ([`Loader::checking`]) only notes which tensors of which shapes the model asks for, so that
@@ -24,7 +27,7 @@ pub struct Loader<'a> {
     /// Type of matrices; vectors are always float32.
     matrix_dtype: DType,
     /// What was asked for so far, in the checking pass.
-    asked: Option<RefCell<Vec<(String, Vec<usize>)>>>,
+    asked: Option<RefCell<Vec<Asked>>>,
 }
 
 impl<'a> Loader<'a> {
@@ -39,7 +42,7 @@ impl<'a> Loader<'a> {
     }
 
     /// What the checking pass noted: names and shapes.
-    pub fn into_asked(self) -> Vec<(String, Vec<usize>)> {
+    pub fn into_asked(self) -> Vec<Asked> {
         self.asked.map(RefCell::into_inner).unwrap_or_default()
     }
 
