@@ -1,19 +1,67 @@
 //! Scaled dot-product attention over grouped heads.
 
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
+
+/// Query rows whose scores are in memory at a time: no matrix of all rows by all columns ever is.
+const CHUNK: usize = 128;
+
+/// Which columns each new row may look at: all those before it, and itself.
+#[derive(Debug, Clone)]
+pub struct CausalMask {
+    rows: usize,
+    past: usize,
+    /// For each chunk of rows, what is added to its scores: 0, or a large negative number.
+    chunks: Vec<Tensor<2>>,
+}
+
+impl CausalMask {
+    /// The mask of `rows` new rows behind `past` others.
+    pub fn new(rows: usize, past: usize, device: &Device) -> Self {
+        let chunk = |start: usize| {
+            let (count, columns) = (CHUNK.min(rows - start), past + rows.min(start + CHUNK));
+            let mut mask = vec![0.0; count * columns];
+            for (row, line) in mask.chunks_exact_mut(columns).enumerate() {
+                line[past + start + row + 1..].fill(f32::MIN / 2.0);
+            }
+            Tensor::from_data(TensorData::new(mask, [count, columns]), device)
+        };
+        Self { rows, past, chunks: (0..rows).step_by(CHUNK).map(chunk).collect() }
+    }
+
+    /// Whether this is the mask of `rows` new rows behind `past` others.
+    pub fn fits(&self, rows: usize, past: usize) -> bool {
+        (self.rows, self.past) == (rows, past)
+    }
+}
 
 /// `softmax(Q Kᵀ / sqrt(head_dim) + mask) V` for every head.
 ///
 /// With fewer key heads than query heads, consecutive query heads share one (grouped-query attention,
-/// arXiv 2305.13245).
+/// arXiv 2305.13245). Columns that a mask hides from a whole chunk of rows are not computed.
 ///
 /// # Shapes
 ///
 /// - `query`: `[rows, heads, head_dim]`
 /// - `key`, `value`: `[columns, key_heads, head_dim]`, `key_heads` dividing `heads`
-/// - `mask`: `[rows, columns]`, added to the scores
 /// - result: `[rows, heads * head_dim]`
-pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: Option<&Tensor<2>>) -> Tensor<2> {
+pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: Option<&CausalMask>) -> Tensor<2> {
+    let rows = query.dims()[0];
+    let columns = key.dims()[0];
+    let chunks = (0..rows).step_by(CHUNK).enumerate().map(|(index, start)| {
+        let query = query.clone().slice([start..rows.min(start + CHUNK)]);
+        let mask = mask.and_then(|mask| mask.chunks.get(index));
+        let visible = mask.map_or(columns, |mask| mask.dims()[1]);
+        attention_of_chunk(query, key.clone().slice([0..visible]), value.clone().slice([0..visible]), mask)
+    });
+    Tensor::cat(chunks.collect(), 0)
+}
+
+fn attention_of_chunk(
+    query: Tensor<3>,
+    key: Tensor<3>,
+    value: Tensor<3>,
+    mask: Option<&Tensor<2>>,
+) -> Tensor<2> {
     let [rows, heads, head_dim] = query.dims();
     let [columns, key_heads, _] = key.dims();
     let group = heads / key_heads;

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::{
-    attention::attention,
+    attention::{CausalMask, attention},
     cache::{KeyValueCache, LayerCache},
     linear::{Linear, RowTable},
     loader::Loader,
@@ -69,15 +69,15 @@ impl Decoder {
         let table = self.rope.table(positions);
         let width = table.len() / rows.max(1);
         let rotary = Tensor::from_data(TensorData::new(table, [rows, width]), &device);
-        let mut mask = None;
+        let mut mask: Option<CausalMask> = None;
         let mut x = x;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             let past = cache.len();
             // Layers hold different numbers of rows once some were dropped; neighbours mostly agree.
-            if rows > 1 && mask.as_ref().is_none_or(|(columns, _)| *columns != past + rows) {
-                mask = Some((past + rows, Tensor::from_data(causal_mask(rows, past), &device)));
+            if rows > 1 && !mask.as_ref().is_some_and(|mask| mask.fits(rows, past)) {
+                mask = Some(CausalMask::new(rows, past, &device));
             }
-            x = layer.forward(x, &rotary, cache, mask.as_ref().map(|(_, mask)| mask));
+            x = layer.forward(x, &rotary, cache, mask.as_ref());
         }
         self.norm.forward(x)
     }
@@ -103,16 +103,6 @@ impl Decoder {
             )),
         }
     }
-}
-
-/// 0 where new row `i` may look at column `j`, a large negative number where it may not.
-fn causal_mask(rows: usize, past: usize) -> TensorData {
-    let columns = past + rows;
-    let mut mask = vec![0.0; rows * columns];
-    for (row, line) in mask.chunks_exact_mut(columns).enumerate() {
-        line[past + row + 1..].fill(f32::MIN / 2.0);
-    }
-    TensorData::new(mask, [rows, columns])
 }
 
 /// One pre-norm transformer layer.
@@ -168,7 +158,7 @@ impl DecoderLayer {
         x: Tensor<2>,
         rotary: &Tensor<2>,
         cache: &mut LayerCache,
-        mask: Option<&Tensor<2>>,
+        mask: Option<&CausalMask>,
     ) -> Tensor<2> {
         let normed = self.input_norm.forward(x.clone());
         let rows = normed.dims()[0];
