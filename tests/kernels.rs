@@ -3,20 +3,13 @@
 mod common;
 
 use burn::tensor::{Tensor, TensorData};
+use common::noise;
 use mustdrop::{
     DeviceSelect,
     device::Compute,
     kernel,
     oracle::nn::{self, RotaryParams},
 };
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
-/// Seeded values in [-1, 1).
-fn noise(seed: u64, len: usize) -> Vec<f32> {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    (0..len).map(|_| (generator.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0).collect()
-}
 
 fn worst(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());

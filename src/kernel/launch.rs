@@ -4,7 +4,7 @@
 //! order of the shader's bindings (inputs, outputs, then the uniform `params`) and queues it on the
 //! device; nothing is read back, so errors surface where the result is read.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use burn_cubecl::{
     cubecl::{
         CubeKernel, PrecompiledSource,
@@ -58,6 +58,13 @@ impl Kernel {
     fn cube_dim(&self) -> CubeDim {
         let [x, y, z] = self.workgroup;
         CubeDim::new_3d(x, y, z)
+    }
+}
+
+impl Kernel {
+    /// A kernel from its file, `[x, y, z]` threads a workgroup.
+    pub const fn new(name: &'static str, source: &'static str, workgroup: [u32; 3]) -> Self {
+        Self { name, source, workgroup }
     }
 }
 
@@ -122,6 +129,16 @@ fn uniform<P: bytemuck::NoUninit>(params: &P) -> Vec<u64> {
 /// The adapter's side of a tensor; `None` if it lives on the CPU path.
 pub fn on_adapter<const D: usize>(tensor: &Tensor<D>) -> Option<CubeTensor> {
     tensor.clone().try_into_primitive::<CubeBackend>().ok()
+}
+
+/// The adapter's side of a tensor of whole numbers; `None` if it lives on the CPU path.
+pub fn integers_on_adapter<const D: usize>(tensor: &Tensor<D, Int>) -> Option<CubeTensor> {
+    tensor.clone().try_into_primitive::<CubeBackend>().ok()
+}
+
+/// A tensor of whole numbers on an adapter, as burn's type.
+pub fn integers_from_adapter<const D: usize>(tensor: CubeTensor) -> Tensor<D, Int> {
+    Tensor::from_primitive::<CubeBackend>(tensor)
 }
 
 /// A tensor on an adapter, as burn's type.

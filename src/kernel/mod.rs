@@ -3,14 +3,28 @@
 //! A function here bears the name of its shader. On an adapter it launches the shader; on the CPU path it
 //! runs the oracle of the same name. Shapes are the oracle's.
 
+pub mod decode;
 pub mod launch;
 pub mod nn;
+pub mod prefill;
+pub mod vision;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 pub use launch::Kernel;
 
+use crate::error::{Error, Result};
+
 /// Every shader of the crate: what the reflection test walks through.
-pub const KERNELS: &[Kernel] = &[nn::ROTARY];
+pub const KERNELS: &[Kernel] = &[
+    decode::GATHER_ROWS,
+    nn::ROTARY,
+    prefill::DUAL_ATTENTION,
+    prefill::LOG_SUM_EXP,
+    prefill::RANK,
+    prefill::TEXT_ATTENTION,
+    vision::WINDOW_MERGE,
+    vision::WINDOW_SIMILARITY,
+];
 
 /// The most workgroups a dispatch may have along one axis, on every adapter.
 const MAX_GROUPS: u32 = 65_535;
@@ -24,4 +38,34 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 /// A tensor on `device`, from values in host memory.
 fn from_host<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// The values of a tensor of whole numbers on the CPU path.
+fn host_integers<const D: usize>(tensor: Tensor<D, Int>) -> Vec<u32> {
+    tensor.into_data().convert::<u32>().try_to_vec().unwrap_or_default()
+}
+
+/// A tensor of whole numbers as shaders take them, from values in host memory.
+pub fn integers<const D: usize>(values: Vec<u32>, shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+    Tensor::from_data(TensorData::new(values, shape), (device, DType::U32))
+}
+
+/// Reads whole numbers back to the host.
+///
+/// # Errors
+///
+/// [`Error::Device`] naming `step` if the device failed.
+pub fn read_integers(tensor: Tensor<1, Int>, step: &'static str) -> Result<Vec<u32>> {
+    let data = tensor.try_into_data().map_err(|error| Error::device(step, error))?;
+    data.convert::<u32>().try_to_vec().map_err(|error| Error::device(step, format!("{error:?}")))
+}
+
+/// Reads numbers back to the host.
+///
+/// # Errors
+///
+/// [`Error::Device`] naming `step` if the device failed.
+pub fn read_numbers(tensor: Tensor<1>, step: &'static str) -> Result<Vec<f32>> {
+    let data = tensor.try_into_data().map_err(|error| Error::device(step, error))?;
+    data.try_to_vec().map_err(|error| Error::device(step, format!("{error:?}")))
 }

@@ -9,8 +9,7 @@ use super::{
 use crate::oracle::nn::{self as oracle, RotaryParams};
 
 /// `shaders/nn/rotary.wgsl`
-pub const ROTARY: Kernel =
-    Kernel { name: "rotary", source: include_str!("../../shaders/nn/rotary.wgsl"), workgroup: [64, 1, 1] };
+pub const ROTARY: Kernel = Kernel::new("rotary", include_str!("../../shaders/nn/rotary.wgsl"), [64, 1, 1]);
 
 /// Rotates every head by its token's position; see [`oracle::rotary`].
 ///

@@ -3,7 +3,10 @@
 //! Each function bears the name of its shader, takes the same parameter struct, and sums in f64. A kernel
 //! is right when it agrees with its oracle up to the rounding that follows from f32 and the sizes.
 
+pub mod decode;
 pub mod nn;
+pub mod prefill;
+pub mod vision;
 
 /// How a kernel's parameters lie in memory: what the shader's `Params` must equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,20 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         };
     }
     Some(match name {
+        "dual_attention" => {
+            layout!(prefill::DualAttentionParams { tokens, global_threshold, individual_threshold })
+        }
+        "gather_rows" => layout!(decode::GatherRowsParams { rows, width }),
+        "log_sum_exp" => {
+            layout!(prefill::LogSumExpParams { rows, columns, heads, key_heads, head_dim, past, scale })
+        }
+        "rank" => layout!(prefill::RankParams { count }),
         "rotary" => layout!(nn::RotaryParams { tokens, heads, head_dim }),
+        "text_attention" => {
+            layout!(prefill::TextAttentionParams { rows, first, columns, heads, key_heads, head_dim, scale })
+        }
+        "window_merge" => layout!(vision::WindowMergeParams { tokens, members, width }),
+        "window_similarity" => layout!(vision::WindowSimilarityParams { grid, window, first, width }),
         _ => return None,
     })
 }

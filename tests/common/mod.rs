@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use mustdrop::DeviceSelect;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
 
 /// Both paths of the program. The GPU path needs an adapter, a software one if need be; where none answers,
@@ -44,4 +46,10 @@ pub fn assert_close(found: &[f32], expected: &[f32], what: &str) {
     let worst = found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0f32, f32::max);
     assert!(worst <= 1e-3 * scale, "{what}: differs by {worst:e}, the scale is {scale:e}");
     assert!(scale > 0.0, "{what}: the expectation is all zeros and proves nothing");
+}
+
+/// Seeded values in [-1, 1).
+pub fn noise(seed: u64, len: usize) -> Vec<f32> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| (generator.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0).collect()
 }

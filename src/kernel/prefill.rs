@@ -1,0 +1,120 @@
+//! Kernels of `shaders/prefill`: what text pays attention to, and which tokens stay for it.
+
+use burn::tensor::{DType, Int, Tensor};
+
+use super::{
+    Kernel, from_host, host, host_integers, integers,
+    launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
+};
+use crate::oracle::prefill::{
+    self as oracle, DualAttentionParams, LogSumExpParams, RankParams, TextAttentionParams,
+};
+
+/// `shaders/prefill/log_sum_exp.wgsl`
+pub const LOG_SUM_EXP: Kernel =
+    Kernel::new("log_sum_exp", include_str!("../../shaders/prefill/log_sum_exp.wgsl"), [64, 1, 1]);
+/// `shaders/prefill/text_attention.wgsl`
+pub const TEXT_ATTENTION: Kernel =
+    Kernel::new("text_attention", include_str!("../../shaders/prefill/text_attention.wgsl"), [64, 1, 1]);
+/// `shaders/prefill/dual_attention.wgsl`
+pub const DUAL_ATTENTION: Kernel =
+    Kernel::new("dual_attention", include_str!("../../shaders/prefill/dual_attention.wgsl"), [256, 1, 1]);
+/// `shaders/prefill/rank.wgsl`
+pub const RANK: Kernel = Kernel::new("rank", include_str!("../../shaders/prefill/rank.wgsl"), [64, 1, 1]);
+
+/// The logarithms of the rows' softmax denominators, `[rows, heads]`; see [`oracle::log_sum_exp`].
+pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2> {
+    let ([rows, heads, head_dim], [columns, key_heads, _]) = (query.dims(), key.dims());
+    let params = LogSumExpParams {
+        rows: rows as u32,
+        columns: columns as u32,
+        heads: heads as u32,
+        key_heads: key_heads as u32,
+        head_dim: head_dim as u32,
+        past: past as u32,
+        scale: scale(head_dim),
+    };
+    if let (Some(query), Some(key)) = (on_adapter(query), on_adapter(key)) {
+        let launch = Launch::new(LOG_SUM_EXP).input(query).input(key).output([rows, heads], DType::F32);
+        return from_adapter(launch.run([params.rows, params.heads, 1], &params).remove(0));
+    }
+    let mut log_sum = vec![0.0; rows * heads];
+    oracle::log_sum_exp(&params, &host(query.clone()), &host(key.clone()), &mut log_sum);
+    from_host(log_sum, [rows, heads], &query.device())
+}
+
+/// Sum and maximum of the attention that `columns` keys from `first` on receive; see [`oracle::text_attention`].
+pub fn text_attention(
+    query: &Tensor<3>,
+    key: &Tensor<3>,
+    log_sum: &Tensor<2>,
+    first: usize,
+    columns: usize,
+) -> (Tensor<1>, Tensor<1>) {
+    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
+    let params = TextAttentionParams {
+        rows: rows as u32,
+        first: first as u32,
+        columns: columns as u32,
+        heads: heads as u32,
+        key_heads: key_heads as u32,
+        head_dim: head_dim as u32,
+        scale: scale(head_dim),
+    };
+    if let (Some(query), Some(key), Some(log_sum)) = (on_adapter(query), on_adapter(key), on_adapter(log_sum))
+    {
+        let launch = Launch::new(TEXT_ATTENTION).input(query).input(key).input(log_sum);
+        let launch = launch.output([columns], DType::F32).output([columns], DType::F32);
+        let mut outputs = launch.run([params.columns, 1, 1], &params);
+        let sum = from_adapter(outputs.remove(0));
+        return (sum, from_adapter(outputs.remove(0)));
+    }
+    let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
+    let (values, keys, log_sums) = (host(query.clone()), host(key.clone()), host(log_sum.clone()));
+    oracle::text_attention(&params, &values, &keys, &log_sums, &mut sum, &mut max);
+    (from_host(sum, [columns], &query.device()), from_host(max, [columns], &query.device()))
+}
+
+/// Importance, and 1 for every token that stays; see [`oracle::dual_attention`].
+pub fn dual_attention(
+    attention_sum: &Tensor<1>,
+    attention_max: &Tensor<1>,
+    is_key: &Tensor<1, Int>,
+    global_threshold: f32,
+    individual_threshold: f32,
+) -> (Tensor<1>, Tensor<1, Int>) {
+    let [tokens] = attention_sum.dims();
+    let params = DualAttentionParams { tokens: tokens as u32, global_threshold, individual_threshold };
+    if let (Some(sum), Some(max), Some(key)) =
+        (on_adapter(attention_sum), on_adapter(attention_max), integers_on_adapter(is_key))
+    {
+        let launch = Launch::new(DUAL_ATTENTION).input(sum).input(max).input(key);
+        let launch = launch.output([tokens], DType::F32).output([tokens], DType::U32);
+        let mut outputs = launch.run([1, 1, 1], &params);
+        let importance = from_adapter(outputs.remove(0));
+        return (importance, integers_from_adapter(outputs.remove(0)));
+    }
+    let (mut importance, mut keep) = (vec![0.0; tokens], vec![0; tokens]);
+    let (sum, max) = (host(attention_sum.clone()), host(attention_max.clone()));
+    oracle::dual_attention(&params, &sum, &max, &host_integers(is_key.clone()), &mut importance, &mut keep);
+    let device = attention_sum.device();
+    (from_host(importance, [tokens], &device), integers(keep, [tokens], &device))
+}
+
+/// The place of every score among all; see [`oracle::rank`].
+pub fn rank(score: &Tensor<1>, preferred: &Tensor<1, Int>) -> Tensor<1, Int> {
+    let [count] = score.dims();
+    let params = RankParams { count: count as u32 };
+    if let (Some(score), Some(preferred)) = (on_adapter(score), integers_on_adapter(preferred)) {
+        let launch = Launch::new(RANK).input(score).input(preferred).output([count], DType::U32);
+        let groups = [params.count.div_ceil(RANK.workgroup[0]), 1, 1];
+        return integers_from_adapter(launch.run(groups, &params).remove(0));
+    }
+    let mut place = vec![0; count];
+    oracle::rank(&params, &host(score.clone()), &host_integers(preferred.clone()), &mut place);
+    integers(place, [count], &score.device())
+}
+
+fn scale(head_dim: usize) -> f32 {
+    1.0 / (head_dim as f32).sqrt()
+}

@@ -1,0 +1,42 @@
+//! Kernels of `shaders/vision`: how alike windows are, and their merge.
+
+use burn::tensor::{DType, Int, Tensor};
+
+use super::{
+    Kernel, from_host, host, host_integers,
+    launch::{Launch, from_adapter, integers_on_adapter, on_adapter},
+};
+use crate::oracle::vision::{self as oracle, WindowMergeParams, WindowSimilarityParams};
+
+/// `shaders/vision/window_similarity.wgsl`
+pub const WINDOW_SIMILARITY: Kernel =
+    Kernel::new("window_similarity", include_str!("../../shaders/vision/window_similarity.wgsl"), [64, 1, 1]);
+/// `shaders/vision/window_merge.wgsl`
+pub const WINDOW_MERGE: Kernel =
+    Kernel::new("window_merge", include_str!("../../shaders/vision/window_merge.wgsl"), [64, 1, 1]);
+
+/// The mean cosine within every window; see [`oracle::window_similarity`]. `params.width` is that of `x`.
+pub fn window_similarity(x: &Tensor<2>, params: WindowSimilarityParams) -> Tensor<1> {
+    let count = params.windows() * params.windows();
+    if let Some(adapter) = on_adapter(x) {
+        let launch = Launch::new(WINDOW_SIMILARITY).input(adapter).output([count], DType::F32);
+        return from_adapter(launch.run([count as u32, 1, 1], &params).remove(0));
+    }
+    let mut similarity = vec![0.0; count];
+    oracle::window_similarity(&params, &host(x.clone()), &mut similarity);
+    from_host(similarity, [count], &x.device())
+}
+
+/// Every token as the mean of its rows; see [`oracle::window_merge`].
+pub fn window_merge(x: &Tensor<2>, member: &Tensor<2, Int>) -> Tensor<2> {
+    let ([_, width], [tokens, members]) = (x.dims(), member.dims());
+    let params = WindowMergeParams { tokens: tokens as u32, members: members as u32, width: width as u32 };
+    if let (Some(x), Some(member)) = (on_adapter(x), integers_on_adapter(member)) {
+        let groups = [params.width.div_ceil(WINDOW_MERGE.workgroup[0]), params.tokens, 1];
+        let launch = Launch::new(WINDOW_MERGE).input(x).input(member).output([tokens, width], DType::F32);
+        return from_adapter(launch.run(groups, &params).remove(0));
+    }
+    let mut merged = vec![0.0; tokens * width];
+    oracle::window_merge(&params, &host(x.clone()), &host_integers(member.clone()), &mut merged);
+    from_host(merged, [tokens, width], &x.device())
+}

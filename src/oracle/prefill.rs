@@ -1,0 +1,170 @@
+//! Oracles of `shaders/prefill`.
+
+use std::cmp::Ordering;
+
+/// Sizes of [`log_sum_exp`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct LogSumExpParams {
+    /// Queries.
+    pub rows: u32,
+    /// Keys.
+    pub columns: u32,
+    /// Heads of a query.
+    pub heads: u32,
+    /// Heads of a key, dividing `heads`; consecutive query heads share one.
+    pub key_heads: u32,
+    /// Components of a head.
+    pub head_dim: u32,
+    /// Row `i` sees columns 0 to `past + i`; `columns` or more lets every row see all.
+    pub past: u32,
+    /// Factor on the scores, `1 / sqrt(head_dim)`.
+    pub scale: f32,
+}
+
+/// `log(sum(exp(scale q·k)))` over the keys that a row sees: the logarithm of its softmax denominator.
+///
+/// # Shapes
+///
+/// - `query`: `[rows, heads, head_dim]`
+/// - `key`: `[columns, key_heads, head_dim]`
+/// - `log_sum`: `[rows, heads]`
+pub fn log_sum_exp(params: &LogSumExpParams, query: &[f32], key: &[f32], log_sum: &mut [f32]) {
+    let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
+    let head_dim = params.head_dim as usize;
+    for (index, (query, log_sum)) in query.chunks_exact(head_dim).zip(log_sum).enumerate() {
+        let (row, head) = (index / heads, index % heads);
+        let visible = (params.columns as usize).min(params.past as usize + row + 1);
+        let keys = key.chunks_exact(head_dim).skip(head / (heads / key_heads)).step_by(key_heads);
+        let scores: Vec<f64> =
+            keys.take(visible).map(|key| f64::from(params.scale) * dot(query, key)).collect();
+        let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = scores.iter().map(|score| (score - highest).exp()).sum();
+        *log_sum = (highest + total.ln()) as f32;
+    }
+}
+
+/// Sizes of [`text_attention`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct TextAttentionParams {
+    /// Text tokens.
+    pub rows: u32,
+    /// Column of the first vision token.
+    pub first: u32,
+    /// Vision tokens.
+    pub columns: u32,
+    /// Heads of a query.
+    pub heads: u32,
+    /// Heads of a key, dividing `heads`.
+    pub key_heads: u32,
+    /// Components of a head.
+    pub head_dim: u32,
+    /// Factor on the scores, `1 / sqrt(head_dim)`.
+    pub scale: f32,
+}
+
+/// `S_j = sum_i A_ij` and `M_j = max_i A_ij` of the mean over heads `A_ij` of the softmax attention from text
+/// row `i` to vision token `j` (MustDrop, stage P).
+///
+/// # Shapes
+///
+/// - `query`: `[rows, heads, head_dim]`
+/// - `key`: `[first + columns or more, key_heads, head_dim]`
+/// - `log_sum`: `[rows, heads]`, from [`log_sum_exp`] over all columns a row sees
+/// - `attention_sum`, `attention_max`: `[columns]`
+pub fn text_attention(
+    params: &TextAttentionParams,
+    query: &[f32],
+    key: &[f32],
+    log_sum: &[f32],
+    attention_sum: &mut [f32],
+    attention_max: &mut [f32],
+) {
+    let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
+    let head_dim = params.head_dim as usize;
+    let keys = key.chunks_exact(key_heads * head_dim).skip(params.first as usize);
+    for ((key, sum), max) in keys.zip(attention_sum).zip(attention_max) {
+        let (mut total, mut highest) = (0.0, 0.0f64);
+        for (query, log_sum) in query.chunks_exact(heads * head_dim).zip(log_sum.chunks_exact(heads)) {
+            let weight = |head: usize| {
+                let key = &key[head / (heads / key_heads) * head_dim..][..head_dim];
+                let score = f64::from(params.scale) * dot(&query[head * head_dim..][..head_dim], key);
+                (score - f64::from(log_sum[head])).exp()
+            };
+            let mean = (0..heads).map(weight).sum::<f64>() / heads as f64;
+            total += mean;
+            highest = highest.max(mean);
+        }
+        (*sum, *max) = (total as f32, highest as f32);
+    }
+}
+
+/// Sizes of [`dual_attention`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct DualAttentionParams {
+    /// Vision tokens.
+    pub tokens: u32,
+    /// Bound of the sum, relative to the sum over all tokens (`g`).
+    pub global_threshold: f32,
+    /// Bound of the maximum (`a`).
+    pub individual_threshold: f32,
+}
+
+/// Drops token `j` iff `S_j < g Σ S` and `M_j < a` and `j` is no key token (MustDrop, stage P).
+///
+/// The importance is `max(S_j / (g Σ S), M_j / a)`; a token that is no key token stays iff it is at least 1.
+///
+/// # Shapes
+///
+/// All slices are `[tokens]`; `is_key` and `keep` hold 0 or 1.
+pub fn dual_attention(
+    params: &DualAttentionParams,
+    attention_sum: &[f32],
+    attention_max: &[f32],
+    is_key: &[u32],
+    importance: &mut [f32],
+    keep: &mut [u32],
+) {
+    const TINY: f64 = 1e-30;
+    let total: f64 = attention_sum.iter().map(|sum| f64::from(*sum)).sum();
+    let global_bound = f64::from(params.global_threshold) * total;
+    let individual_bound = f64::from(params.individual_threshold);
+    for j in 0..params.tokens as usize {
+        let (sum, max) = (f64::from(attention_sum[j]), f64::from(attention_max[j]));
+        let is_low = sum < global_bound && max < individual_bound;
+        keep[j] = if is_low { is_key[j] } else { 1 };
+        importance[j] = (sum / global_bound.max(TINY)).max(max / individual_bound.max(TINY)) as f32;
+    }
+}
+
+/// Size of [`rank`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct RankParams {
+    /// Scores.
+    pub count: u32,
+}
+
+/// The place of every score among all, 0 for the first: preferred ones, then higher ones, then lower indices.
+///
+/// # Shapes
+///
+/// All slices are `[count]`; `preferred` holds 0 or 1.
+pub fn rank(params: &RankParams, score: &[f32], preferred: &[u32], place: &mut [u32]) {
+    let mut order: Vec<usize> = (0..params.count as usize).collect();
+    order.sort_by(|&i, &j| {
+        preferred[j]
+            .cmp(&preferred[i])
+            .then(score[j].partial_cmp(&score[i]).unwrap_or(Ordering::Equal))
+            .then(i.cmp(&j))
+    });
+    for (at, index) in order.into_iter().enumerate() {
+        place[index] = at as u32;
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}

@@ -1,0 +1,222 @@
+//! The kernels of the three dropping stages against their oracles, at sizes that straddle their workgroups.
+
+mod common;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use common::noise;
+use mustdrop::{DeviceSelect, device::Compute, kernel, oracle};
+use oracle::{
+    decode::GatherRowsParams,
+    prefill::{DualAttentionParams, LogSumExpParams, RankParams, TextAttentionParams},
+    vision::{ABSENT, WindowMergeParams, WindowSimilarityParams},
+};
+
+/// Lengths on both sides of a workgroup, and of LLaVA's 576 patches.
+const LENGTHS: [usize; 7] = [1, 63, 64, 65, 575, 576, 577];
+
+fn adapter() -> Device {
+    Compute::open(&DeviceSelect::Gpu).expect("an adapter").burn()
+}
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), &adapter())
+}
+
+/// The same values as a strided view, which the host side must make contiguous.
+fn strided<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.swap_dims(0, 1).mul_scalar(1.0).swap_dims(0, 1)
+}
+
+fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.into_data().try_to_vec().expect("float32")
+}
+
+fn integers(x: Tensor<1, Int>) -> Vec<u32> {
+    kernel::read_integers(x, "test").expect("whole numbers")
+}
+
+/// Asserts `|found - expected| <= tolerance * max(1, |expected|)` everywhere.
+fn assert_near(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!((f - e).abs() <= tolerance * e.abs().max(1.0), "{what}: {f} instead of {e} at {index}");
+    }
+}
+
+#[test]
+fn window_similarity() {
+    for (grid, window, first, width) in [
+        (24, 3, 1, 1024),
+        (24, 3, 1, 33),
+        (4, 3, 0, 7),
+        (7, 3, 1, 64),
+        (1, 3, 0, 5),
+        (5, 2, 1, 65),
+        (9, 4, 1, 8),
+    ] {
+        let params = WindowSimilarityParams { grid, window, first, width };
+        let (rows, width) = ((first + grid * grid) as usize, width as usize);
+        let mut x = noise(1, rows * width);
+        // One row of zeros: its cosine with any other is 0, not NaN.
+        x[first as usize * width..][..width].fill(0.0);
+        let mut expected = vec![0.0; params.windows() * params.windows()];
+        oracle::vision::window_similarity(&params, &x, &mut expected);
+        let x = tensor(&x, [rows, width]);
+        for x in [x.clone(), strided(x)] {
+            let found = values(kernel::vision::window_similarity(&x, params));
+            // Sums of `width` products, and one of at most 256 divided by at least 2.
+            let tolerance = (width as f32).sqrt().max(16.0) * 4.0 * f32::EPSILON;
+            assert_near(&found, &expected, tolerance, &format!("{params:?}"));
+        }
+    }
+}
+
+#[test]
+fn window_merge() {
+    for (rows, width, tokens) in [(10, 1, 1), (577, 63, 64), (577, 65, 577), (20, 64, 3)] {
+        let x = noise(2, rows * width);
+        let member: Vec<u32> = (0..tokens)
+            .flat_map(|token| {
+                (0..9).map(move |i| if i <= token % 9 { ((token * 7 + i * 3) % rows) as u32 } else { ABSENT })
+            })
+            .collect();
+        let params = WindowMergeParams { tokens: tokens as u32, members: 9, width: width as u32 };
+        let mut expected = vec![f32::NAN; tokens * width];
+        oracle::vision::window_merge(&params, &x, &member, &mut expected);
+        let member = kernel::integers(member, [tokens, 9], &adapter());
+        let x = tensor(&x, [rows, width]);
+        for x in [x.clone(), strided(x)] {
+            let found = values(kernel::vision::window_merge(&x, &member));
+            assert_near(&found, &expected, 10.0 * f32::EPSILON, &format!("{params:?}"));
+        }
+    }
+}
+
+/// Heads, key heads and their size, one query head a key head and several.
+const HEADS: [(usize, usize, usize); 4] = [(1, 1, 1), (4, 4, 16), (8, 2, 33), (6, 3, 64)];
+
+#[test]
+fn log_sum_exp() {
+    for (heads, key_heads, head_dim) in HEADS {
+        for (rows, columns, past) in
+            [(1, 1, 0), (1, 577, 577), (25, 65, 40), (40, 640, 600), (3, 63, 63), (2, 64, 62)]
+        {
+            let (q, k) = (noise(3, rows * heads * head_dim), noise(4, columns * key_heads * head_dim));
+            let params = LogSumExpParams {
+                rows: rows as u32,
+                columns: columns as u32,
+                heads: heads as u32,
+                key_heads: key_heads as u32,
+                head_dim: head_dim as u32,
+                past: past as u32,
+                scale: 1.0 / (head_dim as f32).sqrt(),
+            };
+            let mut expected = vec![0.0; rows * heads];
+            oracle::prefill::log_sum_exp(&params, &q, &k, &mut expected);
+            let (q, k) = (tensor(&q, [rows, heads, head_dim]), tensor(&k, [columns, key_heads, head_dim]));
+            let found = values(kernel::prefill::log_sum_exp(&strided(q), &strided(k), past));
+            // exp and log of adapters are good to a few units in the last place.
+            assert_near(&found, &expected, 64.0 * f32::EPSILON, &format!("{params:?}"));
+        }
+    }
+}
+
+#[test]
+fn text_attention() {
+    for (heads, key_heads, head_dim) in HEADS {
+        for (rows, first, columns) in [(1, 0, 1), (64, 35, 336), (65, 1, 63), (25, 20, 577), (130, 3, 5)] {
+            let all = first + columns + rows;
+            let (q, k) = (noise(5, rows * heads * head_dim), noise(6, all * key_heads * head_dim));
+            let scale = 1.0 / (head_dim as f32).sqrt();
+            let sizes = (rows as u32, heads as u32, key_heads as u32, head_dim as u32);
+            let mut log_sum = vec![0.0; rows * heads];
+            let params = LogSumExpParams {
+                rows: sizes.0,
+                columns: all as u32,
+                heads: sizes.1,
+                key_heads: sizes.2,
+                head_dim: sizes.3,
+                past: (first + columns) as u32,
+                scale,
+            };
+            oracle::prefill::log_sum_exp(&params, &q, &k, &mut log_sum);
+            let params = TextAttentionParams {
+                rows: sizes.0,
+                first: first as u32,
+                columns: columns as u32,
+                heads: sizes.1,
+                key_heads: sizes.2,
+                head_dim: sizes.3,
+                scale,
+            };
+            let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
+            oracle::prefill::text_attention(&params, &q, &k, &log_sum, &mut sum, &mut max);
+            assert!(sum.iter().all(|sum| *sum > 0.0) && sum.iter().sum::<f32>() <= rows as f32 * 1.001);
+
+            let (q, k) = (tensor(&q, [rows, heads, head_dim]), tensor(&k, [all, key_heads, head_dim]));
+            let log_sum = tensor(&log_sum, [rows, heads]);
+            let (found_sum, found_max) =
+                kernel::prefill::text_attention(&strided(q), &strided(k), &log_sum, first, columns);
+            // Relative to the weights, which sum to at most 1 a row.
+            assert_near(&values(found_sum), &sum, 64.0 * f32::EPSILON, &format!("{params:?}"));
+            assert_near(&values(found_max), &max, 16.0 * f32::EPSILON, &format!("{params:?}"));
+        }
+    }
+}
+
+#[test]
+fn dual_attention() {
+    for tokens in LENGTHS {
+        for (g, a) in [(0.001, 0.001), (1.0, 0.0), (10.0, 10.0), (0.0, 0.5)] {
+            let absolute = |seed| noise(seed, tokens).into_iter().map(f32::abs).collect::<Vec<_>>();
+            let (sum, max) = (absolute(7), absolute(8));
+            let is_key: Vec<u32> = (0..tokens as u32).map(|j| u32::from(j % 13 == 5)).collect();
+            let params =
+                DualAttentionParams { tokens: tokens as u32, global_threshold: g, individual_threshold: a };
+            let (mut importance, mut keep) = (vec![0.0; tokens], vec![0; tokens]);
+            oracle::prefill::dual_attention(&params, &sum, &max, &is_key, &mut importance, &mut keep);
+            let (found, found_keep) = kernel::prefill::dual_attention(
+                &tensor(&sum, [tokens]),
+                &tensor(&max, [tokens]),
+                &kernel::integers(is_key, [tokens], &adapter()),
+                g,
+                a,
+            );
+            assert_eq!(integers(found_keep), keep, "{params:?}");
+            assert_near(&values(found), &importance, 64.0 * f32::EPSILON, &format!("{params:?}"));
+        }
+    }
+}
+
+#[test]
+fn rank() {
+    for count in LENGTHS {
+        // Few different scores: ties everywhere.
+        let score: Vec<f32> = noise(9, count).iter().map(|x| (x * 4.0).round()).collect();
+        let preferred: Vec<u32> = (0..count as u32).map(|j| u32::from(j % 7 == 3)).collect();
+        let mut expected = vec![u32::MAX; count];
+        oracle::prefill::rank(&RankParams { count: count as u32 }, &score, &preferred, &mut expected);
+        let preferred = kernel::integers(preferred, [count], &adapter());
+        let found = integers(kernel::prefill::rank(&tensor(&score, [count]), &preferred));
+        assert_eq!(found, expected, "{count}");
+        let mut sorted = found;
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..count as u32), "every place is taken once");
+    }
+}
+
+#[test]
+fn gather_rows() {
+    for (rows, width, kept) in [(1, 1, 1), (577, 63, 64), (577, 65, 577), (640, 1024, 341)] {
+        let x = noise(10, rows * width);
+        let index: Vec<u32> = (0..kept).map(|i| ((i * 31 + 7) % rows) as u32).collect();
+        let params = GatherRowsParams { rows: kept as u32, width: width as u32 };
+        let mut expected = vec![0.0; kept * width];
+        oracle::decode::gather_rows(&params, &x, &index, &mut expected);
+        let index = kernel::integers(index, [kept], &adapter());
+        let x = tensor(&x, [rows, width]);
+        for x in [x.clone(), strided(x)] {
+            assert_eq!(values(kernel::decode::gather_rows(&x, &index)), expected, "{params:?}");
+        }
+    }
+}
