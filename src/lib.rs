@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod drop;
 mod error;
 mod generate;
 pub mod image;
@@ -34,6 +35,7 @@ pub mod weights;
 
 pub use chat::{Chat, Part};
 pub use device::{DeviceInfo, DeviceSelect};
+pub use drop::Pruning;
 pub use error::{Error, Result};
 pub use generate::{Answer, Event, GenerationOptions};
 pub use image::{Fit, Picture};

@@ -13,9 +13,10 @@ use crate::{
     checkpoint::{Checkpoint, ModelFiles},
     config::ModelConfig,
     device::{Compute, DeviceSelect},
+    drop::{Pruning, prefill::PrefillFilter},
     error::{Error, Result},
     model::LlavaModel,
-    prompt::PromptLayout,
+    prompt::{Piece, PromptLayout},
     sample::most_likely,
     weights::WeightFormat,
 };
@@ -24,7 +25,7 @@ use crate::{
 const GREEDY_TOKENS: usize = 16;
 
 /// The observables of one fixture; fields of the dropping stages are `null` where no stage ran.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Trace {
     /// Windows merged in the vision tower, most similar first.
@@ -60,12 +61,53 @@ pub struct Fixture {
     pub pixels: Vec<f32>,
     /// The model's configuration.
     pub config: ModelConfig,
+    /// How tokens are dropped, if the fixture says so.
+    pub pruning: Option<Pruning>,
 }
 
 #[derive(Deserialize)]
 struct Inputs {
     input_ids: Vec<u32>,
     image_token_id: u32,
+    #[serde(flatten)]
+    dropping: Option<Dropping>,
+}
+
+/// How tokens are dropped; a fixture without these fields is dense.
+#[derive(Deserialize)]
+struct Dropping {
+    mode: Mode,
+    global_threshold: f32,
+    individual_threshold: f32,
+    merge_threshold: f32,
+    window: usize,
+    keep_rate: f64,
+    pruning_layers: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    /// Similarity order, compact positions.
+    Reference,
+    /// Raster order, original positions.
+    Default,
+}
+
+impl From<Dropping> for Pruning {
+    fn from(dropping: Dropping) -> Self {
+        let pruning = match dropping.mode {
+            Mode::Reference => Self::reference(),
+            Mode::Default => Self::mustdrop(),
+        };
+        Self {
+            window: dropping.window,
+            similarity_threshold: dropping.merge_threshold,
+            keep_rate: dropping.keep_rate,
+            pruning_layers: Some(dropping.pruning_layers),
+            ..pruning.thresholds(dropping.global_threshold, dropping.individual_threshold)
+        }
+    }
 }
 
 impl Fixture {
@@ -107,7 +149,13 @@ impl Fixture {
         }
         let pixels = pixels(&read("inputs.safetensors")?, &config)
             .map_err(|problem| Error::model(files.path("inputs.safetensors"), problem))?;
-        Ok(Self { prompt, pixels, config })
+        let pruning = inputs.dropping.map(Pruning::from);
+        if let Some(pruning) = &pruning {
+            pruning
+                .validate(config.text.num_hidden_layers)
+                .map_err(|error| Error::model(&path, error.to_string()))?;
+        }
+        Ok(Self { prompt, pixels, config, pruning })
     }
 }
 
@@ -132,7 +180,7 @@ fn pixels(bytes: &[u8], config: &ModelConfig) -> Result<Vec<f32>, String> {
     }
 }
 
-/// Runs the fixture in `folder` on a device, without dropping.
+/// Runs the fixture in `folder` on a device, dense and, where the fixture says how, with dropping.
 ///
 /// # Errors
 ///
@@ -144,6 +192,22 @@ pub fn trace(folder: &Path, device: &DeviceSelect, weights: WeightFormat) -> Res
     let half = weights.is_half(&checkpoint, compute.info())?;
     let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, half)?;
 
+    let (dense_greedy_tokens, dense_next_token_logits) = dense(&model, &fixture)?;
+    let mut trace = Trace {
+        dense_next_token: dense_greedy_tokens[0],
+        dense_greedy_tokens,
+        dense_next_token_logits,
+        device: compute.info().to_string(),
+        ..Trace::default()
+    };
+    if let Some(pruning) = &fixture.pruning {
+        drop_tokens(&model, &fixture, pruning, &mut trace)?;
+    }
+    Ok(trace)
+}
+
+/// The greedy continuation without dropping, and the logits it starts from.
+fn dense(model: &LlavaModel, fixture: &Fixture) -> Result<(Vec<u32>, Vec<f32>)> {
     let image = model.encode_image(&fixture.pixels);
     let embeddings = model.splice(&fixture.prompt, &[image])?;
     let rows = embeddings.dims()[0];
@@ -152,23 +216,44 @@ pub fn trace(folder: &Path, device: &DeviceSelect, weights: WeightFormat) -> Res
     let hidden = model.decoder.forward(embeddings, &positions, &mut cache);
     let logits = model.decoder.logits(hidden.slice([rows - 1..rows]))?;
 
-    let mut greedy = vec![most_likely(&logits)];
+    let mut newest = most_likely(&logits);
+    let mut greedy = vec![newest];
     for position in (rows as u32..).take(GREEDY_TOKENS - 1) {
-        let newest = greedy[greedy.len() - 1];
         let hidden = model.decoder.forward(model.decoder.embed(&[newest]), &[position], &mut cache);
-        greedy.push(most_likely(&model.decoder.logits(hidden)?));
+        newest = most_likely(&model.decoder.logits(hidden)?);
+        greedy.push(newest);
     }
-    Ok(Trace {
-        merged_windows_by_similarity: None,
-        vision_tokens: None,
-        key_token_set: None,
-        kept_at_each_pruning_layer: None,
-        kv_length_per_layer: None,
-        next_token: None,
-        dense_next_token: greedy[0],
-        dense_greedy_tokens: greedy,
-        next_token_logits: None,
-        dense_next_token_logits: logits,
-        device: compute.info().to_string(),
-    })
+    Ok((greedy, logits))
+}
+
+/// One prefill with all three stages.
+fn drop_tokens(model: &LlavaModel, fixture: &Fixture, pruning: &Pruning, trace: &mut Trace) -> Result<()> {
+    let picture = model.encode_image_pruned(&fixture.pixels, pruning)?;
+    let start = fixture
+        .prompt
+        .pieces
+        .iter()
+        .map_while(|piece| match piece {
+            Piece::Text(ids) => Some(ids.len()),
+            Piece::Image(_) => None,
+        })
+        .sum();
+    let layers = fixture.config.text.num_hidden_layers;
+    let mut filter = PrefillFilter::new(pruning, layers, vec![(start, picture.is_key.clone())]);
+    let embeddings = model.splice(&fixture.prompt, &[picture.embeddings])?;
+    let positions: Vec<u32> = (0..embeddings.dims()[0] as u32).collect();
+    let mut cache = model.decoder.new_cache();
+    let hidden = model.decoder.prefill(embeddings, &positions, &mut cache, &mut filter, pruning.evict)?;
+    let rows = hidden.dims()[0];
+    let logits = model.decoder.logits(hidden.slice([rows - 1..rows]))?;
+
+    let is_key = picture.is_key.iter().enumerate();
+    trace.key_token_set = Some(is_key.filter(|(_, is_key)| **is_key == 1).map(|(token, _)| token).collect());
+    trace.merged_windows_by_similarity = picture.merged_windows;
+    trace.vision_tokens = Some(picture.tokens.len());
+    trace.kept_at_each_pruning_layer = Some(filter.steps.iter().map(|step| step.kept.concat()).collect());
+    trace.kv_length_per_layer = Some(cache.rows_per_layer());
+    trace.next_token = Some(most_likely(&logits));
+    trace.next_token_logits = Some(logits);
+    Ok(())
 }

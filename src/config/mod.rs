@@ -161,6 +161,12 @@ impl ModelConfig {
         self.feature_layers.0.iter().filter_map(|layer| hidden_state(*layer, layers)).collect()
     }
 
+    /// The vision layer behind the last feature, if there is one.
+    pub fn class_attention_layer(&self) -> Option<usize> {
+        let needed = self.feature_states().into_iter().max()?;
+        (needed < self.vision.num_hidden_layers).then_some(needed)
+    }
+
     /// Whether a tensor (by its canonical name) belongs to a vision layer behind the last feature.
     pub fn is_beyond_features(&self, name: &str) -> bool {
         let needed = self.feature_states().into_iter().max().unwrap_or(0);

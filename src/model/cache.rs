@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::kernel::{decode::gather_rows, integers};
+
 /// Rows a cache grows by when it is full.
 const CHUNK: usize = 256;
 
@@ -55,6 +57,12 @@ impl LayerCache {
         self.keys.len
     }
 
+    /// Keeps the first `past` rows, and of those behind them the ones with the given indices.
+    pub fn keep(&mut self, past: usize, index: &[u32]) {
+        self.keys.keep(past, index);
+        self.values.keep(past, index);
+    }
+
     /// Appends rows, and returns all keys and values held.
     pub fn extend(&mut self, keys: Tensor<3>, values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         (self.keys.extend(keys), self.values.extend(values))
@@ -90,6 +98,18 @@ impl Rows {
         let rows = storage.clone().slice([0..end]);
         self.storage = Some(storage);
         rows
+    }
+
+    fn keep(&mut self, past: usize, index: &[u32]) {
+        let Some(storage) = self.storage.take() else { return };
+        let [capacity, heads, width] = storage.dims();
+        let device = storage.device();
+        let rows: Vec<u32> = (0..past as u32).chain(index.iter().map(|row| past as u32 + row)).collect();
+        let count = rows.len();
+        let matrix = storage.reshape([capacity, heads * width]);
+        let kept = gather_rows(&matrix, &integers(rows, [count], &device)).reshape([count, heads, width]);
+        self.len = 0;
+        self.extend(kept);
     }
 
     fn bytes(&self) -> u64 {

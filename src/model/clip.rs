@@ -5,7 +5,14 @@ use burn::tensor::{Tensor, TensorData};
 use super::{attention::attention, linear::Linear, loader::Loader, norm::LayerNorm};
 use crate::{
     config::{Activation, FeatureSelect, ModelConfig, VisionConfig},
-    error::Result,
+    drop::{
+        Pruning,
+        token_map::TokenMap,
+        vision::{MergePlan, key_tokens},
+    },
+    error::{Error, Result},
+    kernel,
+    oracle::vision::WindowSimilarityParams,
 };
 
 /// A ViT with a class token, learned positions and a normalisation before its first layer.
@@ -20,6 +27,21 @@ pub struct VisionTower {
     /// Indices into `(embeddings, layer outputs…)` whose states are the features.
     feature_states: Vec<usize>,
     select: FeatureSelect,
+    /// The layer behind the features, of which only the class token's attention is computed.
+    class_attention: Option<ClassAttention>,
+}
+
+/// The features of a picture after stage V.
+#[derive(Debug, Clone)]
+pub struct PrunedFeatures {
+    /// `[tokens, width]`
+    pub features: Tensor<2>,
+    /// The patches of every token.
+    pub tokens: TokenMap,
+    /// 1 for the tokens of the key token set.
+    pub is_key: Vec<u32>,
+    /// Merged windows, most similar first; `None` where nothing was to be merged.
+    pub merged_windows: Option<Vec<usize>>,
 }
 
 impl VisionTower {
@@ -47,6 +69,12 @@ impl VisionTower {
             config: vision.clone(),
             feature_states,
             select: config.feature_select,
+            class_attention: match config.class_attention_layer() {
+                Some(layer) if loader.has(&format!("{NAME}.encoder.layers.{layer}.layer_norm1.weight")) => {
+                    Some(ClassAttention::load(loader, &format!("{NAME}.encoder.layers.{layer}"), vision)?)
+                }
+                _ => None,
+            },
         })
     }
 
@@ -57,20 +85,96 @@ impl VisionTower {
     /// `pixels`: `[channels, side, side]`, row-major; result: `[patches, width]`, one row more at the front
     /// (the class token) where the checkpoint selects `full`, and several widths where it names several layers.
     pub fn features(&self, pixels: &[f32]) -> Tensor<2> {
+        let states = self.states(self.embed(pixels), 0);
+        self.select(states)
+    }
+
+    /// The features of one picture with alike windows merged, and what stage V found out about it.
+    ///
+    /// # Shapes
+    ///
+    /// As [`features`](Self::features), with a row for each token instead of each patch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] if the checkpoint takes features from before the merge, or lacks the layer behind
+    /// them; [`Error::Device`] if the device fails.
+    pub fn pruned_features(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedFeatures> {
         let mut state = self.embed(pixels);
-        let mut states: Vec<Option<Tensor<2>>> = vec![None; self.feature_states.len()];
-        for index in 0..=self.layers.len() {
-            if let Some(layer) = index.checked_sub(1).and_then(|i| self.layers.get(i)) {
-                state = layer.forward(state);
-            }
-            for (wanted, kept) in self.feature_states.iter().zip(&mut states) {
-                if *wanted == index {
-                    *kept = Some(state.clone());
-                }
-            }
+        let mut merge = None;
+        let mut states = Vec::new();
+        let mut done = 0;
+        if pruning.merge {
+            let Some(first) = self.layers.first().filter(|_| !self.feature_states.contains(&0)) else {
+                let found = "a checkpoint that takes features from before layer 0";
+                return Err(Error::argument("merge", "features behind layer 0", found));
+            };
+            let plan;
+            (state, plan) = self.merge_windows(first.forward(state), pruning)?;
+            merge = Some(plan);
+            done = 1;
         }
-        let mut states: Vec<_> = states.into_iter().flatten().collect();
-        let features = if states.len() == 1 { states.remove(0) } else { Tensor::cat(states, 1) };
+        states.extend(self.states(state, done));
+        let tokens =
+            merge.as_ref().map_or_else(|| TokenMap::dense(self.config.patches()), |plan| plan.tokens.clone());
+        let is_key = match (&self.class_attention, states.last()) {
+            _ if !pruning.filter => vec![0; tokens.len()],
+            (Some(layer), Some(last)) => layer.key_tokens(last, pruning)?,
+            _ => {
+                let found = "a checkpoint without the layer behind its features";
+                return Err(Error::argument("filter", "a vision layer whose [CLS] names key tokens", found));
+            }
+        };
+        let features = self.select(states);
+        // With strategy `full`, the class token goes first, stands for no patch and is protected.
+        let extra = features.dims()[0] - tokens.len();
+        Ok(PrunedFeatures {
+            features,
+            tokens: TokenMap {
+                patches: std::iter::repeat_n(Vec::new(), extra).chain(tokens.patches).collect(),
+            },
+            is_key: std::iter::repeat_n(1, extra).chain(is_key).collect(),
+            merged_windows: merge.map(|plan| plan.windows),
+        })
+    }
+
+    /// Merges windows behind layer 0; one small read-back.
+    fn merge_windows(&self, state: Tensor<2>, pruning: &Pruning) -> Result<(Tensor<2>, MergePlan)> {
+        let params = WindowSimilarityParams {
+            grid: self.config.grid() as u32,
+            window: pruning.window as u32,
+            first: 1,
+            width: self.config.hidden_size as u32,
+        };
+        let similarity = kernel::vision::window_similarity(&state, params);
+        let similarity = kernel::read_numbers(similarity, "compare the patches of each window")?;
+        let plan = MergePlan::new(&similarity, &params, pruning);
+        let members = pruning.window * pruning.window;
+        let member = kernel::integers(
+            plan.members(params.first, members),
+            [plan.tokens.len() + params.first as usize, members],
+            &state.device(),
+        );
+        Ok((kernel::vision::window_merge(&state, &member), plan))
+    }
+
+    /// The states after `done` layers and after each further one: `state` itself comes first.
+    fn states(&self, state: Tensor<2>, done: usize) -> Vec<Tensor<2>> {
+        let mut states = vec![state];
+        for layer in self.layers.iter().skip(done) {
+            let next = layer.forward(states[states.len() - 1].clone());
+            states.push(next);
+        }
+        states
+    }
+
+    /// The features among the last states of a pass.
+    fn select(&self, states: Vec<Tensor<2>>) -> Tensor<2> {
+        // States are counted over (embeddings, layer outputs…); a pass that merged begins behind the first.
+        let missing = self.layers.len() + 1 - states.len();
+        let mut features: Vec<_> =
+            self.feature_states.iter().filter_map(|index| states.get(index - missing).cloned()).collect();
+        let features = if features.len() == 1 { features.remove(0) } else { Tensor::cat(features, 1) };
         match self.select {
             FeatureSelect::Default => {
                 let rows = features.dims()[0];
@@ -156,5 +260,46 @@ impl EncoderLayer {
         let x = x + self.out.forward(attended);
         let inner = self.activation.forward(self.fc1.forward(self.norm2.forward(x.clone())));
         x + self.fc2.forward(inner)
+    }
+}
+
+/// What the class token attends to in a layer that is not run otherwise.
+#[derive(Debug, Clone)]
+struct ClassAttention {
+    norm: LayerNorm,
+    query: Linear,
+    key: Linear,
+    heads: usize,
+}
+
+impl ClassAttention {
+    fn load(loader: &Loader, name: &str, config: &VisionConfig) -> Result<Self> {
+        let width = config.hidden_size;
+        let projection = |part: &str| loader.linear(&format!("{name}.self_attn.{part}"), width, width, true);
+        Ok(Self {
+            norm: loader.layer_norm(&format!("{name}.layer_norm1"), width, config.layer_norm_eps)?,
+            query: projection("q_proj")?,
+            key: projection("k_proj")?,
+            heads: config.num_attention_heads,
+        })
+    }
+
+    /// 1 for each token of the key token set, given the layer's input `[1 + tokens, width]`; one small read-back.
+    ///
+    /// The attention of [CLS] to token `j` is the mean over heads of its softmax weight, the denominator
+    /// covering all rows.
+    fn key_tokens(&self, state: &Tensor<2>, pruning: &Pruning) -> Result<Vec<u32>> {
+        let [rows, width] = state.dims();
+        let normed = self.norm.forward(state.clone());
+        let class = normed.clone().slice([0..1]);
+        let query = self.query.forward(class).reshape([1, self.heads, width / self.heads]);
+        let key = self.key.forward(normed).reshape([rows, self.heads, width / self.heads]);
+        let log_sum = kernel::prefill::log_sum_exp(&query, &key, rows);
+        let (attention, _) = kernel::prefill::text_attention(&query, &key, &log_sum, 1, rows - 1);
+        let preferred = kernel::integers(vec![0; rows - 1], [rows - 1], &state.device());
+        let place = kernel::prefill::rank(&attention, &preferred);
+        let place = kernel::read_integers(place, "choose the key token set")?;
+        let keys = key_tokens(pruning.keep_rate, rows - 1) as u32;
+        Ok(place.into_iter().map(|place| u32::from(place < keys)).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
     attention::{CausalMask, attention},
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     config::{Activation, TextConfig},
+    drop::{decode::evictions, prefill::PrefillFilter},
     error::{Error, Result},
     kernel,
 };
@@ -64,22 +65,58 @@ impl Decoder {
     ///
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
     pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
-        let device = x.device();
-        let rows = positions.len();
-        let table = self.rope.table(positions);
-        let width = table.len() / rows.max(1);
-        let rotary = Tensor::from_data(TensorData::new(table, [rows, width]), &device);
-        let mut mask: Option<CausalMask> = None;
+        let mut pass = Pass::new(&self.rope, positions.to_vec(), &x.device());
         let mut x = x;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            let past = cache.len();
-            // Layers hold different numbers of rows once some were dropped; neighbours mostly agree.
-            if rows > 1 && !mask.as_ref().is_some_and(|mask| mask.fits(rows, past)) {
-                mask = Some(CausalMask::new(rows, past, &device));
-            }
-            x = layer.forward(x, &rotary, cache, mask.as_ref());
+            let attended = layer.attend(&x, &mut pass, cache);
+            x = layer.finish(x, attended.output);
         }
         self.norm.forward(x)
+    }
+
+    /// As [`forward`](Self::forward), but rows that `filter` drops behind a layer do not go on, and in the end
+    /// the caches are cut to the survivors if `evict`.
+    ///
+    /// # Shapes
+    ///
+    /// Result: `[survivors, width]`; the last row always survives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] if the device fails.
+    pub fn prefill(
+        &self,
+        x: Tensor<2>,
+        positions: &[u32],
+        cache: &mut KeyValueCache,
+        filter: &mut PrefillFilter,
+        evict: bool,
+    ) -> Result<Tensor<2>> {
+        let device = x.device();
+        let past: Vec<usize> = cache.rows_per_layer();
+        let mut pass = Pass::new(&self.rope, positions.to_vec(), &device);
+        let mut x = x;
+        for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
+            let mut attended = layer.attend(&x, &mut pass, cache);
+            if filter.is_due(index)
+                && let Some(survivors) =
+                    filter.survivors(index, &attended.query, &attended.keys, &pass.positions)?
+            {
+                // What is dropped needs neither the output projection nor the MLP of this layer any more.
+                let count = survivors.rows.len();
+                let rows = kernel::integers(survivors.rows, [count], &device);
+                attended.output = kernel::decode::gather_rows(&attended.output, &rows);
+                x = kernel::decode::gather_rows(&x, &rows);
+                pass = Pass::new(&self.rope, survivors.positions, &device);
+            }
+            x = layer.finish(x, attended.output);
+        }
+        if evict {
+            for (layer, rows) in evictions(&filter.steps) {
+                cache.layers[layer].keep(past[layer], &rows);
+            }
+        }
+        Ok(self.norm.forward(x))
     }
 
     /// The head's logits for one row, `[1, width]`, read back to the host.
@@ -153,25 +190,63 @@ impl DecoderLayer {
         Ok(layer)
     }
 
-    fn forward(
-        &self,
-        x: Tensor<2>,
-        rotary: &Tensor<2>,
-        cache: &mut LayerCache,
-        mask: Option<&CausalMask>,
-    ) -> Tensor<2> {
+    /// Attention of the rows `x` to the cache and to themselves, before the output projection.
+    fn attend(&self, x: &Tensor<2>, pass: &mut Pass, cache: &mut LayerCache) -> Attended {
         let normed = self.input_norm.forward(x.clone());
         let rows = normed.dims()[0];
         let split = |projection: &Linear, heads: usize| {
             projection.forward(normed.clone()).reshape([rows, heads, self.head_dim])
         };
-        let query = kernel::nn::rotary(split(&self.query, self.heads), rotary);
-        let key = kernel::nn::rotary(split(&self.key, self.key_heads), rotary);
+        let query = kernel::nn::rotary(split(&self.query, self.heads), &pass.rotary);
+        let key = kernel::nn::rotary(split(&self.key, self.key_heads), &pass.rotary);
+        let mask = pass.mask(cache.len());
         let (keys, values) = cache.extend(key, split(&self.value, self.key_heads));
-        let x = x + self.out.forward(attention(query, keys, values, mask));
+        Attended { output: attention(query.clone(), keys.clone(), values, mask), query, keys }
+    }
 
+    /// The rest of the layer, row by row: output projection, residuals, MLP.
+    fn finish(&self, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
+        let x = x + self.out.forward(attended);
         let normed = self.post_attention_norm.forward(x.clone());
         let gate = self.activation.forward(self.gate.forward(normed.clone()));
         x + self.down.forward(gate * self.up.forward(normed))
+    }
+}
+
+/// What a layer's attention leaves for the rest of the layer, and for the filter.
+struct Attended {
+    /// `[rows, heads * head_dim]`
+    output: Tensor<2>,
+    /// Rotated queries, `[rows, heads, head_dim]`.
+    query: Tensor<3>,
+    /// All keys of the cache, `[columns, key_heads, head_dim]`.
+    keys: Tensor<3>,
+}
+
+/// What the layers share while the same rows pass through them.
+struct Pass {
+    positions: Vec<u32>,
+    rotary: Tensor<2>,
+    mask: Option<CausalMask>,
+    device: Device,
+}
+
+impl Pass {
+    fn new(rope: &Rope, positions: Vec<u32>, device: &Device) -> Self {
+        let table = rope.table(&positions);
+        let shape = [positions.len(), table.len() / positions.len().max(1)];
+        let rotary = Tensor::from_data(TensorData::new(table, shape), device);
+        Self { positions, rotary, mask: None, device: device.clone() }
+    }
+
+    /// The causal mask behind `past` cached rows; none for a single row, which sees everything.
+    ///
+    /// Layers hold different numbers of rows once some were dropped; neighbours mostly agree.
+    fn mask(&mut self, past: usize) -> Option<&CausalMask> {
+        let rows = self.positions.len();
+        if rows > 1 && !self.mask.as_ref().is_some_and(|mask| mask.fits(rows, past)) {
+            self.mask = Some(CausalMask::new(rows, past, &self.device));
+        }
+        self.mask.as_ref()
     }
 }

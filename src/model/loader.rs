@@ -41,6 +41,11 @@ impl<'a> Loader<'a> {
         Self { checkpoint, compute, matrix_dtype, asked: None }
     }
 
+    /// Whether the checkpoint has a tensor that the model can do without.
+    pub fn has(&self, name: &str) -> bool {
+        self.checkpoint.has(name)
+    }
+
     /// What the checking pass noted: names and shapes.
     pub fn into_asked(self) -> Vec<Asked> {
         self.asked.map(RefCell::into_inner).unwrap_or_default()

@@ -16,7 +16,7 @@ mod rope;
 use burn::tensor::{DType, Tensor};
 
 pub use cache::KeyValueCache;
-use clip::VisionTower;
+pub use clip::{PrunedFeatures, VisionTower};
 pub use llama::Decoder;
 use loader::Loader;
 use projector::Projector;
@@ -25,6 +25,7 @@ use crate::{
     checkpoint::Checkpoint,
     config::ModelConfig,
     device::Compute,
+    drop::{Pruning, token_map::TokenMap},
     error::{Error, Result},
     prompt::{Piece, PromptLayout},
 };
@@ -38,6 +39,19 @@ pub struct LlavaModel {
     pub projector: Projector,
     /// Embeddings to logits.
     pub decoder: Decoder,
+}
+
+/// One picture for the decoder, after stage V.
+#[derive(Debug, Clone)]
+pub struct PrunedImage {
+    /// `[tokens, text width]`
+    pub embeddings: Tensor<2>,
+    /// The patches of every token.
+    pub tokens: TokenMap,
+    /// 1 for the tokens of the key token set.
+    pub is_key: Vec<u32>,
+    /// Merged windows, most similar first; `None` where nothing was to be merged.
+    pub merged_windows: Option<Vec<usize>>,
 }
 
 impl LlavaModel {
@@ -74,6 +88,21 @@ impl LlavaModel {
     /// The decoder embeddings of one picture, `[tokens, text width]`, from `[channels, side, side]` pixels.
     pub fn encode_image(&self, pixels: &[f32]) -> Tensor<2> {
         self.projector.forward(self.vision.features(pixels))
+    }
+
+    /// As [`encode_image`](Self::encode_image), with alike windows merged and the key token set named.
+    ///
+    /// # Errors
+    ///
+    /// As [`VisionTower::pruned_features`].
+    pub fn encode_image_pruned(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedImage> {
+        let pruned = self.vision.pruned_features(pixels, pruning)?;
+        Ok(PrunedImage {
+            embeddings: self.projector.forward(pruned.features),
+            tokens: pruned.tokens,
+            is_key: pruned.is_key,
+            merged_windows: pruned.merged_windows,
+        })
     }
 
     /// The decoder's input for a whole prompt: text embeddings with each picture's rows in its place.

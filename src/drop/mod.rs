@@ -1,0 +1,154 @@
+//! MustDrop (arXiv 2411.10803): which vision tokens are merged, dropped and evicted, and when.
+//!
+//! - [`vision`], in the tower: windows of alike patches become one token each; [CLS] names the tokens to protect.
+//! - [`prefill`], in the decoder's first pass: tokens that text pays little attention to are dropped.
+//! - [`decode`], before the first decode step: the caches of the layers that saw them are cut to the survivors.
+//!
+//! Scores are computed by the kernels of the same names; here they become decisions.
+
+pub mod decode;
+pub mod prefill;
+pub mod token_map;
+pub mod vision;
+
+use crate::error::{Error, Result};
+
+/// The order in which the tokens of a picture with merged windows enter the decoder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RowOrder {
+    /// As in the picture: a merged token stands where its window's central patch stood.
+    #[default]
+    Raster,
+    /// Merged windows first, most similar first, then the other patches (the authors' code).
+    Similarity,
+}
+
+/// The rotary positions of the tokens that survive a filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Positions {
+    /// Every token keeps its own.
+    #[default]
+    Original,
+    /// Survivors are numbered anew after every filter, until the end of the prefill (the authors' code).
+    Compact,
+}
+
+/// What is dropped, stage by stage. The default is the paper's method for about 192 tokens.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Pruning {
+    /// Whether alike windows are merged in the tower (stage V).
+    pub merge: bool,
+    /// Whether tokens are dropped during the prefill (stage P).
+    pub filter: bool,
+    /// Whether caches are cut to the survivors (stage D).
+    pub evict: bool,
+    /// Patches along a side of a window, 2 to 4.
+    pub window: usize,
+    /// The mean cosine from which on a window is merged.
+    pub similarity_threshold: f32,
+    /// The share of a picture's tokens that is protected.
+    pub keep_rate: f64,
+    /// Bound of a token's share in all attention of the text (`g`).
+    pub global_threshold: f32,
+    /// Bound of a token's attention from a single text token (`a`).
+    pub individual_threshold: f32,
+    /// Decoder layers, counted from 0, behind which tokens are dropped; `None`: 2, 6, 10, 14 of 32, or the
+    /// layers at the same relative depths.
+    pub pruning_layers: Option<Vec<usize>>,
+    /// Order of a picture's tokens.
+    pub order: RowOrder,
+    /// Positions of the survivors.
+    pub positions: Positions,
+}
+
+impl Default for Pruning {
+    fn default() -> Self {
+        Self {
+            merge: true,
+            filter: true,
+            evict: true,
+            window: 3,
+            similarity_threshold: 0.8,
+            keep_rate: 0.08,
+            global_threshold: 0.001,
+            individual_threshold: 0.001,
+            pruning_layers: None,
+            order: RowOrder::Raster,
+            positions: Positions::Original,
+        }
+    }
+}
+
+impl Pruning {
+    /// The paper's method with our order and positions.
+    pub fn mustdrop() -> Self {
+        Self::default()
+    }
+
+    /// The authors' code: similarity order, compact positions.
+    pub fn reference() -> Self {
+        Self { order: RowOrder::Similarity, positions: Positions::Compact, ..Self::default() }
+    }
+
+    /// Every stage off: the dense model.
+    pub fn none() -> Self {
+        Self { merge: false, filter: false, evict: false, ..Self::default() }
+    }
+
+    /// Other thresholds of the prefill filter: `g` and `a`.
+    pub fn thresholds(mut self, global: f32, individual: f32) -> Self {
+        (self.global_threshold, self.individual_threshold) = (global, individual);
+        self
+    }
+
+    /// The decoder layers behind which tokens are dropped, for a decoder of `layers` layers.
+    ///
+    /// The default is the paper's {2, 6, 10, 14} of 32 at the same relative depths, at least one layer apart,
+    /// and never the last layer, behind which nothing is computed any more.
+    pub fn layers(&self, layers: usize) -> Vec<usize> {
+        if let Some(chosen) = &self.pruning_layers {
+            return chosen.clone();
+        }
+        let mut scaled: Vec<usize> = Vec::new();
+        for depth in [2, 6, 10, 14] {
+            let layer = (depth * layers + 16) / 32;
+            let layer = scaled.last().map_or(layer, |last| layer.max(last + 1));
+            if layer + 1 < layers {
+                scaled.push(layer);
+            }
+        }
+        scaled
+    }
+
+    /// Checks every value against its range, for a decoder of `layers` layers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] naming the first value outside its range.
+    pub fn validate(&self, layers: usize) -> Result<()> {
+        let in_range = |name: &str, value: f64, least: f64, most: f64| match (least..=most).contains(&value) {
+            true => Ok(()),
+            false => {
+                Err(Error::argument(name, format!("a number from {least} to {most}"), value.to_string()))
+            }
+        };
+        in_range("similarity_threshold", self.similarity_threshold.into(), -1.0, 1.0)?;
+        in_range("keep_rate", self.keep_rate, 0.0, 1.0)?;
+        in_range("global_threshold", self.global_threshold.into(), 0.0, 1e6)?;
+        in_range("individual_threshold", self.individual_threshold.into(), 0.0, 1e6)?;
+        in_range("window", self.window as f64, 2.0, 4.0)?;
+        let chosen = self.layers(layers);
+        if chosen.windows(2).any(|pair| pair[0] >= pair[1]) || chosen.iter().any(|layer| layer + 1 >= layers)
+        {
+            return Err(Error::argument(
+                "pruning_layers",
+                format!("layers in rising order from 0 to {}", layers.saturating_sub(2)),
+                format!("{chosen:?}"),
+            ));
+        }
+        Ok(())
+    }
+}
