@@ -239,7 +239,8 @@ fn drop_tokens(model: &LlavaModel, fixture: &Fixture, pruning: &Pruning, trace: 
         })
         .sum();
     let layers = fixture.config.text.num_hidden_layers;
-    let mut filter = PrefillFilter::new(pruning, layers, vec![(start, picture.is_key.clone())]);
+    let mut filter = PrefillFilter::new(pruning, layers);
+    filter.add_picture(start, picture.is_key.clone(), None);
     let embeddings = model.splice(&fixture.prompt, &[picture.embeddings])?;
     let positions: Vec<u32> = (0..embeddings.dims()[0] as u32).collect();
     let mut cache = model.decoder.new_cache();

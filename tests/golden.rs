@@ -23,6 +23,21 @@ fn the_trace_equals_the_goldens_on_both_paths() {
             let tokens = serde_json::json!(found.dense_greedy_tokens);
             assert_eq!(expected["dense_greedy_tokens"], tokens, "{what}");
             assert_close(&found.dense_next_token_logits, &logits, &format!("{what}: logits"));
+
+            let fields = serde_json::to_value(&found).expect("JSON");
+            for field in [
+                "merged_windows_by_similarity",
+                "vision_tokens",
+                "key_token_set",
+                "kept_at_each_pruning_layer",
+                "kv_length_per_layer",
+                "next_token",
+            ] {
+                assert_eq!(fields[field], expected[field], "{what}: {field}");
+            }
+            let (_, logits) = golden_tensor(name, "next_token_logits");
+            let pruned = found.next_token_logits.expect("the stages ran");
+            assert_close(&pruned, &logits, &format!("{what}: logits after dropping"));
         }
     }
 }

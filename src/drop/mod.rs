@@ -6,10 +6,13 @@
 //!
 //! Scores are computed by the kernels of the same names; here they become decisions.
 
+pub mod budget;
 pub mod decode;
 pub mod prefill;
 pub mod token_map;
 pub mod vision;
+
+pub use budget::Keep;
 
 use crate::error::{Error, Result};
 
@@ -35,6 +38,17 @@ pub enum Positions {
     Compact,
 }
 
+/// What becomes of a picture's dropped tokens when a later question is asked about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Turns {
+    /// They stay dropped: only the new question is computed.
+    #[default]
+    Pin,
+    /// They are all back: the prompt is prefilled again, and the new question's text chooses.
+    Requery,
+}
+
 /// What is dropped, stage by stage. The default is the paper's method for about 192 tokens.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -55,6 +69,10 @@ pub struct Pruning {
     pub global_threshold: f32,
     /// Bound of a token's attention from a single text token (`a`).
     pub individual_threshold: f32,
+    /// A fixed budget instead of the thresholds, which then only weigh the two kinds of attention.
+    pub keep: Option<Keep>,
+    /// What a later question of a conversation finds of what earlier turns dropped.
+    pub turns: Turns,
     /// Decoder layers, counted from 0, behind which tokens are dropped; `None`: 2, 6, 10, 14 of 32, or the
     /// layers at the same relative depths.
     pub pruning_layers: Option<Vec<usize>>,
@@ -75,6 +93,8 @@ impl Default for Pruning {
             keep_rate: 0.08,
             global_threshold: 0.001,
             individual_threshold: 0.001,
+            keep: None,
+            turns: Turns::Pin,
             pruning_layers: None,
             order: RowOrder::Raster,
             positions: Positions::Original,
@@ -96,6 +116,12 @@ impl Pruning {
     /// Every stage off: the dense model.
     pub fn none() -> Self {
         Self { merge: false, filter: false, evict: false, ..Self::default() }
+    }
+
+    /// A fixed budget: the mean number of a picture's tokens over all decoder layers.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = Some(keep);
+        self
     }
 
     /// Other thresholds of the prefill filter: `g` and `a`.
@@ -140,6 +166,9 @@ impl Pruning {
         in_range("global_threshold", self.global_threshold.into(), 0.0, 1e6)?;
         in_range("individual_threshold", self.individual_threshold.into(), 0.0, 1e6)?;
         in_range("window", self.window as f64, 2.0, 4.0)?;
+        if self.keep.is_some() && !self.filter {
+            return Err(Error::argument("keep", "the prefill filter switched on", "a budget without it"));
+        }
         let chosen = self.layers(layers);
         if chosen.windows(2).any(|pair| pair[0] >= pair[1]) || chosen.iter().any(|layer| layer + 1 >= layers)
         {

@@ -21,6 +21,8 @@ struct Picture {
     start: usize,
     /// 1 for members of the key token set, one value a token.
     is_key: Vec<u32>,
+    /// With a budget: how many stay behind each filter.
+    sizes: Option<Vec<usize>>,
 }
 
 /// What one filter did.
@@ -47,16 +49,22 @@ pub struct PrefillFilter {
 }
 
 impl PrefillFilter {
-    /// A filter for a pass whose pictures begin at the given rows, each with its key token set (1 or 0 a token).
-    pub fn new(pruning: &Pruning, decoder_layers: usize, pictures: Vec<(usize, Vec<u32>)>) -> Self {
+    /// A filter for a pass without pictures so far, for a decoder of `decoder_layers` layers.
+    pub fn new(pruning: &Pruning, decoder_layers: usize) -> Self {
         Self {
             layers: if pruning.filter { pruning.layers(decoder_layers) } else { Vec::new() },
             global_threshold: pruning.global_threshold,
             individual_threshold: pruning.individual_threshold,
             renumber: pruning.positions == Positions::Compact,
-            pictures: pictures.into_iter().map(|(start, is_key)| Picture { start, is_key }).collect(),
+            pictures: Vec::new(),
             steps: Vec::new(),
         }
+    }
+
+    /// Adds the next picture: its first row in the pass, its key token set (1 or 0 a token), and with a budget
+    /// how many tokens stay behind each filter.
+    pub fn add_picture(&mut self, start: usize, is_key: Vec<u32>, sizes: Option<Vec<usize>>) {
+        self.pictures.push(Picture { start, is_key, sizes });
     }
 
     /// Whether rows may be dropped behind `layer`.
@@ -130,14 +138,19 @@ impl PrefillFilter {
         let tokens = picture.is_key.len();
         let (sum, max) = kernel::prefill::text_attention(query, keys, log_sum, past + picture.start, tokens);
         let is_key = kernel::integers(picture.is_key.clone(), [tokens], &query.device());
-        let (_, keep) = kernel::prefill::dual_attention(
+        let (importance, keep) = kernel::prefill::dual_attention(
             &sum,
             &max,
             &is_key,
             self.global_threshold,
             self.individual_threshold,
         );
-        let keep = kernel::read_integers(keep, "filter the vision tokens")?;
+        const STEP: &str = "filter the vision tokens";
+        if let Some(size) = picture.sizes.as_ref().and_then(|sizes| sizes.get(self.steps.len())) {
+            let place = kernel::read_integers(kernel::prefill::rank(&importance, &is_key), STEP)?;
+            return Ok((0..tokens).filter(|token| (place[*token] as usize) < *size).collect());
+        }
+        let keep = kernel::read_integers(keep, STEP)?;
         Ok((0..tokens).filter(|token| keep[*token] == 1).collect())
     }
 }
