@@ -18,9 +18,9 @@ fn main() -> std::process::ExitCode {
         let arguments = Arguments::parse().describe;
         let parts = arguments.parts()?; // pictures, then the question
         let model = arguments.builder().build()?; // Llava::builder("folder").device(..).build()
-        eprintln!("device: {}", model.device());
+        cli::say!("device: {}", model.device());
 
-        let mut chat = model.chat();
+        let mut chat = arguments.chat(&model);
         arguments.adjust(chat.options_mut());
         let mut answer = chat.ask(parts)?;
         for event in &mut answer {
@@ -31,7 +31,7 @@ fn main() -> std::process::ExitCode {
         }
         writeln!(stdout())?;
         let report = answer.report();
-        eprintln!("{} vision tokens, first token after {:.2?}", report.vision_tokens, report.first_token());
+        cli::say!("{} vision tokens, first token after {:.2?}", report.vision_tokens, report.first_token());
         Ok(())
     })
 }

@@ -5,13 +5,14 @@ use std::{path::Path, time::Instant};
 use burn::tensor::Tensor;
 
 use crate::{
+    drop::{Pruning, Turns, prefill::PrefillFilter},
     error::{Error, Result},
     generate::{Answer, GenerationOptions, Prefilled},
     image::Picture,
     llava::Llava,
-    model::KeyValueCache,
+    model::{KeyValueCache, PrunedFeatures},
     prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
-    report::{Report, Times},
+    report::{PictureReport, PruningReport, Report, Times},
 };
 
 /// A piece of what the user says: a picture or words.
@@ -53,12 +54,21 @@ pub(crate) enum Row {
 pub struct Chat<'m> {
     pub(crate) llava: &'m Llava,
     pub(crate) turns: Vec<Turn>,
-    /// Decoder embeddings of every picture shown so far.
-    pictures: Vec<Tensor<2>>,
+    /// Every picture shown so far.
+    pictures: Vec<Shown>,
     pub(crate) cache: KeyValueCache,
     /// What the rows of the cache stand for, in order.
     pub(crate) cached: Vec<Row>,
     options: GenerationOptions,
+    pruning: Option<Pruning>,
+}
+
+/// A picture as the decoder sees it.
+struct Shown {
+    /// `[tokens, text width]`
+    embeddings: Tensor<2>,
+    /// What stage V found out, where tokens are dropped.
+    pruned: Option<PrunedFeatures>,
 }
 
 impl<'m> Chat<'m> {
@@ -70,12 +80,19 @@ impl<'m> Chat<'m> {
             cache: llava.model.decoder.new_cache(),
             cached: Vec::new(),
             options: GenerationOptions::from_defaults(&llava.defaults),
+            pruning: None,
         }
     }
 
     /// Replaces the rules for generating answers; at first they are the checkpoint's own.
     pub fn options(mut self, options: GenerationOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Drops vision tokens of the pictures that are shown from now on; at first, none are.
+    pub fn pruning(mut self, pruning: Pruning) -> Self {
+        self.pruning = Some(pruning);
         self
     }
 
@@ -96,12 +113,18 @@ impl<'m> Chat<'m> {
     /// context, [`Error::Device`] if the device fails. The conversation is then as it was before.
     pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_, 'm>> {
         self.options.validate()?;
+        if let Some(pruning) = &self.pruning {
+            pruning.validate(self.llava.model.decoder.depth())?;
+            pruning.schedule(self.llava.config.vision.patches(), 1, 1)?;
+        }
         let known = (self.turns.len(), self.pictures.len());
         let prefilled = self.prefill(parts.into_iter().collect());
-        if prefilled.is_err() {
+        if let Err(error) = &prefilled {
             self.turns.truncate(known.0);
             self.pictures.truncate(known.1);
-            self.forget();
+            if matches!(error, Error::Device { .. }) {
+                self.forget();
+            }
         }
         let prefilled = prefilled?;
         Answer::start(self, prefilled, self.options.clone())
@@ -118,6 +141,7 @@ impl<'m> Chat<'m> {
         let start = Instant::now();
         self.turns.push(turn);
         let prompt = llava.tokenizer.prompt(&self.turns)?;
+        self.check_ids(&prompt)?;
         let rows = self.rows(&prompt)?;
         let limit = llava.context_limit();
         if rows.len() >= limit {
@@ -127,19 +151,21 @@ impl<'m> Chat<'m> {
                 rows.len()
             )));
         }
-        // The last row is always computed: its logits start the answer.
-        let shared = rows.iter().zip(&self.cached).take_while(|(new, old)| new == old).count();
-        let reused = shared.min(rows.len() - 1);
-        self.cache.truncate(reused, reused as u32);
-        self.cached.truncate(reused);
-
-        let embeddings = llava.model.splice(&prompt, &self.pictures)?;
-        let embeddings = embeddings.slice([reused..rows.len()]);
+        let reused = self.reuse(&rows);
+        let embeddings: Vec<_> = self.pictures.iter().map(|shown| shown.embeddings.clone()).collect();
+        let embeddings = llava.model.splice(&prompt, &embeddings)?.slice([reused..rows.len()]);
         let positions: Vec<u32> = (reused as u32..rows.len() as u32).collect();
-        let hidden = llava.model.decoder.forward(embeddings, &positions, &mut self.cache);
+        let decoder = &llava.model.decoder;
+        let mut filter = self.filter(&rows, reused);
+        let hidden = match (&mut filter, &self.pruning) {
+            (Some(filter), Some(pruning)) => {
+                decoder.prefill(embeddings, &positions, &mut self.cache, filter, pruning.evict)?
+            }
+            _ => decoder.forward(embeddings, &positions, &mut self.cache),
+        };
         self.cache.next_position = rows.len() as u32;
-        let last = positions.len() - 1;
-        let logits = llava.model.decoder.logits(hidden.slice([last..last + 1]))?;
+        let last = hidden.dims()[0] - 1;
+        let logits = decoder.logits(hidden.slice([last..last + 1]))?;
         let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
         let report = Report {
             device: llava.device().clone(),
@@ -149,11 +175,72 @@ impl<'m> Chat<'m> {
             new_tokens: 0,
             kv_rows_per_layer: self.cache.rows_per_layer(),
             kv_bytes: self.cache.bytes(),
+            pruning: filter.map(|filter| self.pruning_report(&filter, &rows, reused)),
             stop: None,
             times: Times { encode, prefill: start.elapsed(), ..Times::default() },
         };
         self.cached = rows;
         Ok(Prefilled { logits, report })
+    }
+
+    /// The vocabulary of the tokenizer's file may be larger than the model's.
+    fn check_ids(&self, prompt: &PromptLayout) -> Result<()> {
+        let vocabulary = self.llava.config.text.vocab_size;
+        let texts = prompt.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(ids) => Some(ids),
+            Piece::Image(_) => None,
+        });
+        match texts.flatten().find(|id| **id as usize >= vocabulary) {
+            None => Ok(()),
+            Some(id) => Err(Error::Prompt(format!(
+                "the tokenizer makes the token {id}, expected ids below the vocab_size of {vocabulary} in \
+                 config.json: tokenizer.json is of another model"
+            ))),
+        }
+    }
+
+    /// Cuts the cache to what it has in common with `rows`, and returns how many of them that are.
+    fn reuse(&mut self, rows: &[Row]) -> usize {
+        if self.pruning.as_ref().is_some_and(|pruning| pruning.turns == Turns::Requery) {
+            self.forget();
+        }
+        // The last row is always computed: its logits start the answer.
+        let shared = rows.iter().zip(&self.cached).take_while(|(new, old)| new == old).count();
+        let reused = shared.min(rows.len() - 1);
+        let cut = &self.cached[reused..];
+        let is_whole = self.cache.rows_per_layer().iter().all(|rows| *rows == self.cached.len());
+        // Text is in every layer; of a picture that some layers dropped parts of, nothing can be cut off.
+        if !is_whole && cut.iter().any(|row| matches!(row, Row::Vision { .. })) {
+            self.forget();
+            return 0;
+        }
+        self.cache.forget_last(cut.len(), reused as u32);
+        self.cached.truncate(reused);
+        reused
+    }
+
+    /// The filter for the pictures among the rows from `reused` on.
+    fn filter(&self, rows: &[Row], reused: usize) -> Option<PrefillFilter> {
+        let pruning = self.pruning.as_ref()?;
+        let mut filter = PrefillFilter::new(pruning, self.llava.model.decoder.depth());
+        for (at, row) in rows[reused..].iter().enumerate() {
+            if let Row::Vision { picture, token: 0 } = row
+                && let Some(pruned) = &self.pictures[*picture].pruned
+            {
+                filter.add_picture(at, pruned.is_key.clone(), pruned.sizes.clone());
+            }
+        }
+        Some(filter)
+    }
+
+    fn pruning_report(&self, filter: &PrefillFilter, rows: &[Row], reused: usize) -> PruningReport {
+        let new = rows[reused..].iter().filter_map(|row| match row {
+            Row::Vision { picture, token: 0 } => self.pictures[*picture].pruned.as_ref(),
+            _ => None,
+        });
+        let pictures =
+            new.enumerate().map(|(number, pruned)| PictureReport::new(pruned, number, &filter.steps));
+        PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
     }
 
     /// Encodes the pictures among `parts` and returns the user's turn.
@@ -164,7 +251,14 @@ impl<'m> Chat<'m> {
                 Part::Text(text) => TurnPart::Text(text),
                 Part::Image(picture) => {
                     let pixels = self.llava.preprocessor.run(&picture)?;
-                    self.pictures.push(self.llava.model.encode_image(&pixels.values));
+                    let model = &self.llava.model;
+                    self.pictures.push(match &self.pruning {
+                        None => Shown { embeddings: model.encode_image(&pixels.values), pruned: None },
+                        Some(pruning) => {
+                            let pruned = model.encode_image_pruned(&pixels.values, pruning)?;
+                            Shown { embeddings: pruned.features.clone(), pruned: Some(pruned) }
+                        }
+                    });
                     TurnPart::Image
                 }
             });
@@ -179,7 +273,7 @@ impl<'m> Chat<'m> {
             match piece {
                 Piece::Text(ids) => rows.extend(ids.iter().map(|id| Row::Text(*id))),
                 Piece::Image(picture) => {
-                    let tokens = self.pictures.get(*picture).map_or(0, |tokens| tokens.dims()[0]);
+                    let tokens = self.pictures.get(*picture).map_or(0, |shown| shown.embeddings.dims()[0]);
                     rows.extend((0..tokens).map(|token| Row::Vision { picture: *picture, token }));
                 }
             }

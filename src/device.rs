@@ -215,9 +215,10 @@ impl Adapters {
     fn position(&self, select: &DeviceSelect) -> Result<usize> {
         const STEP: &str = "choose a device";
         let position = match select {
-            DeviceSelect::Index(index) => Some(*index).filter(|index| *index < self.list.len()),
-            DeviceSelect::Name(name) => {
-                let name = name.to_lowercase();
+            DeviceSelect::Index(index) if *index < self.list.len() => Some(*index),
+            // A number beyond the list may still be a part of a name, as in "RTX 4090".
+            DeviceSelect::Index(_) | DeviceSelect::Name(_) => {
+                let name = select.to_string().to_lowercase();
                 self.list.iter().position(|(info, _)| info.name.to_lowercase().contains(&name))
             }
             _ => (!self.list.is_empty()).then_some(0),

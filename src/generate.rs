@@ -44,7 +44,8 @@ impl GenerationOptions {
         if defaults.do_sample {
             sampling.temperature = defaults.temperature.unwrap_or(1.0);
             sampling.top_k = defaults.top_k.filter(|k| *k > 0);
-            sampling.top_p = defaults.top_p;
+            // As with `top_k`, 0 means that nothing is cut off.
+            sampling.top_p = defaults.top_p.filter(|p| *p > 0.0);
         }
         Self {
             sampling,
@@ -92,10 +93,18 @@ pub struct Answer<'c, 'm> {
     stream: TextStream<'m>,
     stop_strings: StopStrings,
     max_new_tokens: usize,
-    logits: Option<Vec<f32>>,
+    next: Next,
     report: Report,
     text: String,
     state: State,
+}
+
+/// Where the next token comes from.
+enum Next {
+    /// These logits.
+    Sample(Vec<f32>),
+    /// A step of the decoder behind this token, whose text was already handed out.
+    Decode(u32),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,7 +132,7 @@ impl<'c, 'm> Answer<'c, 'm> {
             chat,
             sampler,
             max_new_tokens: options.max_new_tokens,
-            logits: Some(prefilled.logits),
+            next: Next::Sample(prefilled.logits),
             report: prefilled.report,
             text: String::new(),
             state: State::Running,
@@ -153,15 +162,18 @@ impl<'c, 'm> Answer<'c, 'm> {
     /// Produces one token and returns the text that became certain with it.
     fn step(&mut self) -> Result<String> {
         let start = Instant::now();
-        let chat = &mut *self.chat;
-        let Some(logits) = self.logits.take() else {
-            return Err(Error::device("sample a token", "no logits are left from the last step"));
+        let logits = match std::mem::replace(&mut self.next, Next::Sample(Vec::new())) {
+            Next::Sample(logits) => logits,
+            Next::Decode(token) => self.decode(token)?,
         };
         let token = self.sampler.next(logits);
+        self.report.times.decode += start.elapsed();
+        let chat = &*self.chat;
         if chat.llava.defaults.eos_token_ids.contains(&token) {
             return self.end(StopReason::StopToken);
         }
         self.report.new_tokens += 1;
+        self.next = Next::Decode(token);
         let piece = self.stream.push(token)?.unwrap_or_default();
         let (certain, stopped) = self.stop_strings.push(&piece);
         if stopped {
@@ -171,19 +183,23 @@ impl<'c, 'm> Answer<'c, 'm> {
         if self.report.new_tokens == self.max_new_tokens {
             return Ok(certain + &self.end(StopReason::MaxNewTokens)?);
         }
-        if chat.cached.len() + 1 >= chat.llava.context_limit() {
+        if self.chat.cached.len() + 1 >= self.chat.llava.context_limit() {
             return Ok(certain + &self.end(StopReason::ContextFull)?);
         }
+        Ok(certain)
+    }
+
+    /// Runs `token` through the decoder and returns the logits behind it.
+    fn decode(&mut self, token: u32) -> Result<Vec<f32>> {
+        let chat = &mut *self.chat;
         let decoder = &chat.llava.model.decoder;
         let position = chat.cache.next_position;
         let hidden = decoder.forward(decoder.embed(&[token]), &[position], &mut chat.cache);
         chat.cache.next_position = position + 1;
         chat.cached.push(Row::Text(token));
-        self.logits = Some(decoder.logits(hidden)?);
-        self.report.times.decode += start.elapsed();
         self.report.kv_rows_per_layer = chat.cache.rows_per_layer();
         self.report.kv_bytes = chat.cache.bytes();
-        Ok(certain)
+        decoder.logits(hidden)
     }
 
     /// Ends the answer and returns the text that was held back.

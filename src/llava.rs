@@ -9,7 +9,7 @@ use crate::{
     device::{Compute, DeviceInfo, DeviceSelect},
     error::Result,
     image::{Fit, Preprocessor},
-    model::LlavaModel,
+    model::{LlavaModel, MAX_ROWS},
     tokenizer::Tokenizer,
     weights::WeightFormat,
 };
@@ -72,7 +72,7 @@ impl Llava {
     /// The most tokens prompt and answer may have together.
     pub fn context_limit(&self) -> usize {
         let tokenizer = self.tokenizer.model_max_length().unwrap_or(usize::MAX);
-        self.config.text.max_position_embeddings.min(tokenizer)
+        self.config.text.max_position_embeddings.min(tokenizer).min(MAX_ROWS)
     }
 }
 

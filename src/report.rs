@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::device::DeviceInfo;
+use crate::{config::ModelConfig, device::DeviceInfo, drop::prefill::FilterStep, model::PrunedFeatures};
 
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -54,6 +54,8 @@ pub struct Report {
     pub kv_rows_per_layer: Vec<usize>,
     /// Bytes of all caches.
     pub kv_bytes: u64,
+    /// What was dropped; `None` where nothing was to be.
+    pub pruning: Option<PruningReport>,
     /// Why the answer ended; `None` while it goes on.
     pub stop: Option<StopReason>,
     /// Where the time went.
@@ -65,6 +67,114 @@ impl Report {
     pub fn first_token(&self) -> Duration {
         self.times.encode + self.times.prefill
     }
+}
+
+/// What the three stages did with the pictures of one question.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PruningReport {
+    /// The pictures that were computed for this question.
+    pub pictures: Vec<PictureReport>,
+    /// Vision tokens that each decoder layer computed.
+    pub vision_tokens_per_layer: Vec<usize>,
+    /// Their mean: what a budget is about.
+    pub mean_vision_tokens: f64,
+    /// Floating-point operations of tower and prefill without dropping.
+    pub dense_flops: f64,
+    /// The same with dropping.
+    pub flops: f64,
+}
+
+/// What became of one picture's tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PictureReport {
+    /// Merged windows (row-major), most similar first.
+    pub merged_windows: Vec<usize>,
+    /// Tokens in the tower behind the merge.
+    pub tower_tokens: usize,
+    /// The patches (raster indices) of each token that entered the decoder.
+    pub tokens: Vec<Vec<u32>>,
+    /// Indices of the protected tokens.
+    pub key_tokens: Vec<usize>,
+    /// The tokens that went on behind each pruning layer.
+    pub kept: Vec<Kept>,
+}
+
+/// The tokens that went on behind a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// The layer, counted from 0.
+    pub layer: usize,
+    /// Indices among the tokens that entered the decoder, ascending.
+    pub tokens: Vec<usize>,
+}
+
+impl PictureReport {
+    /// The report on picture `number` of a pass with these filters.
+    pub(crate) fn new(pruned: &PrunedFeatures, number: usize, steps: &[FilterStep]) -> Self {
+        let mut alive: Vec<usize> = (0..pruned.tokens.len()).collect();
+        let mut kept = Vec::new();
+        for step in steps {
+            if let Some(stayed) = step.kept.get(number) {
+                alive = stayed.iter().map(|token| alive[*token]).collect();
+                kept.push(Kept { layer: step.layer, tokens: alive.clone() });
+            }
+        }
+        let is_key = pruned.is_key.iter().enumerate();
+        Self {
+            tower_tokens: pruned.tower_tokens,
+            merged_windows: pruned.merged_windows.clone().unwrap_or_default(),
+            tokens: pruned.tokens.patches.clone(),
+            key_tokens: is_key.filter(|(_, is_key)| **is_key == 1).map(|(token, _)| token).collect(),
+            kept,
+        }
+    }
+
+    /// Tokens that decoder layer `layer` computes.
+    fn computed_in(&self, layer: usize) -> usize {
+        let before = self.kept.iter().rev().find(|kept| kept.layer < layer);
+        before.map_or(self.tokens.len(), |kept| kept.tokens.len())
+    }
+}
+
+impl PruningReport {
+    /// The account of a pass of `rows` rows, pictures as they entered the decoder included.
+    pub(crate) fn new(pictures: Vec<PictureReport>, config: &ModelConfig, rows: usize) -> Self {
+        let entered: usize = pictures.iter().map(|picture| picture.tokens.len()).sum();
+        let text = rows.saturating_sub(entered);
+        let vision_tokens_per_layer: Vec<usize> = (0..config.text.num_hidden_layers)
+            .map(|layer| pictures.iter().map(|picture| picture.computed_in(layer)).sum())
+            .collect();
+        let layers = vision_tokens_per_layer.len();
+        let decoder = |vision: usize| {
+            layer_flops(vision + text, config.text.hidden_size, 3 * config.text.intermediate_size)
+        };
+        let (vision, depth) = (&config.vision, config.feature_states().into_iter().max().unwrap_or(0));
+        let tower = |tokens: usize| layer_flops(1 + tokens, vision.hidden_size, 2 * vision.intermediate_size);
+        let dense_tower = depth as f64 * tower(vision.patches());
+        // Layer 0 sees every patch; the others see merged windows as one.
+        let merged = |picture: &PictureReport| {
+            tower(vision.patches()) + depth.saturating_sub(1) as f64 * tower(picture.tower_tokens)
+        };
+        Self {
+            mean_vision_tokens: vision_tokens_per_layer.iter().sum::<usize>() as f64 / layers.max(1) as f64,
+            dense_flops: layers as f64 * decoder(pictures.len() * vision.patches())
+                + pictures.len() as f64 * dense_tower,
+            flops: vision_tokens_per_layer.iter().map(|tokens| decoder(*tokens)).sum::<f64>()
+                + pictures.iter().map(merged).sum::<f64>(),
+            vision_tokens_per_layer,
+            pictures,
+        }
+    }
+}
+
+/// `4nd² + 2n²d + nd·m`, the paper's count for one layer with `n` rows of width `d` and MLP matrices of `m`
+/// columns together.
+fn layer_flops(rows: usize, width: usize, mlp: usize) -> f64 {
+    let (n, d) = (rows as f64, width as f64);
+    4.0 * n * d * d + 2.0 * n * n * d + n * d * mlp as f64
 }
 
 fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -15,7 +15,7 @@ use crate::{
     device::{Compute, DeviceSelect},
     drop::{Pruning, prefill::PrefillFilter},
     error::{Error, Result},
-    model::LlavaModel,
+    model::{LlavaModel, MAX_ROWS},
     prompt::{Piece, PromptLayout},
     sample::most_likely,
     weights::WeightFormat,
@@ -136,6 +136,11 @@ impl Fixture {
                 format!("input_ids: expected ids below the vocabulary of {vocabulary}, found {id}"),
             ));
         }
+        let rows = inputs.input_ids.len().saturating_add(config.vision.patches() + GREEDY_TOKENS);
+        if rows > MAX_ROWS {
+            let problem = format!("input_ids: expected a prompt of at most {MAX_ROWS} rows, found {rows}");
+            return Err(Error::model(&path, problem));
+        }
         let prompt = PromptLayout::from_ids(&inputs.input_ids, inputs.image_token_id);
         if prompt.images() != 1 {
             return Err(Error::model(
@@ -241,7 +246,7 @@ fn drop_tokens(model: &LlavaModel, fixture: &Fixture, pruning: &Pruning, trace: 
     let layers = fixture.config.text.num_hidden_layers;
     let mut filter = PrefillFilter::new(pruning, layers);
     filter.add_picture(start, picture.is_key.clone(), None);
-    let embeddings = model.splice(&fixture.prompt, &[picture.embeddings])?;
+    let embeddings = model.splice(&fixture.prompt, &[picture.features])?;
     let positions: Vec<u32> = (0..embeddings.dims()[0] as u32).collect();
     let mut cache = model.decoder.new_cache();
     let hidden = model.decoder.prefill(embeddings, &positions, &mut cache, &mut filter, pruning.evict)?;

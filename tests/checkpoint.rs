@@ -64,16 +64,20 @@ fn all_missing_unused_and_misshaped_tensors_are_in_one_error() {
     let mut tiny = Tiny::new();
     tiny.remove("language_model.model.norm.weight");
     tiny.remove("vision_tower.vision_model.embeddings.class_embedding");
+    // However many there are.
+    (0..40).for_each(|i| tiny.add(&format!("extra.{i}.weight"), &[1]));
     tiny.add("language_model.model.layers.0.self_attn.q_norm.weight", &[6]);
     *tiny.get_mut("multi_modal_projector.linear_2.bias") =
         ("multi_modal_projector.linear_2.bias".into(), vec![5], vec![0.0; 5]);
     let message = load(&written(&tiny)).expect_err("refused").to_string();
     for part in [
-        "2 missing, 1 unused, 1 mis-shaped",
+        "2 missing, 41 unused, 1 mis-shaped",
         "language_model.norm.weight [24]",
         "vision_tower.embeddings.class_embedding [16]",
         "language_model.model.layers.0.self_attn.q_norm.weight [6]",
         "multi_modal_projector.linear_2.bias: expected [24], found [5]",
+        "extra.0.weight [1]",
+        "extra.39.weight [1]",
     ] {
         assert!(message.contains(part), "{part} in: {message}");
     }

@@ -5,13 +5,14 @@ mod common;
 #[allow(dead_code)] // its variants are for other tests
 mod tiny;
 
-use std::{fs, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 use assert_cmd::Command;
 use common::{GOLDENS, golden, golden_json, repository};
 use predicates::{prelude::*, str::contains};
+use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
-use tiny::Tiny;
+use tiny::{SIDE, Tiny};
 
 fn mustdrop() -> Command {
     Command::new(env!("CARGO_BIN_EXE_mustdrop"))
@@ -145,6 +146,9 @@ fn pixels_writes_a_tensor_and_leaves_nothing_else_behind() {
         assert_eq!((tensor.shape(), tensor.dtype()), (&[3, 336, 336][..], safetensors::Dtype::F32));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
+    let mut command = mustdrop();
+    command.args(["pixels", &sample("sample_3.png"), "--output", "/dev/null"]);
+    assert_refused(&mut command, 2, &["--output", "/dev/null"]);
     let nowhere = folder.path().join("no/such/folder/pixels.safetensors");
     let mut command = mustdrop();
     command.args(["pixels", &sample("sample_3.png"), "--output"]).arg(&nowhere);
@@ -168,6 +172,22 @@ fn usage_errors_exit_with_2_and_name_what_was_expected() {
         (&["describe", &picture, "--top-k", "0"], &["top_k"]),
         (&["describe", &picture, "--max-new-tokens", "0"], &["max_new_tokens"]),
         (&["describe", &picture, "--stop", ""], &["stop"]),
+        (&["describe", &picture, "--keep", "0"], &["--keep", "from 1 up"]),
+        (&["describe", &picture, "--keep", "577"], &["--keep", "from 1 to 576"]),
+        (&["describe", &picture, "--keep", "101%"], &["--keep", "101%"]),
+        (
+            &["describe", &picture, "--keep", "64", "--global-thr", "1", "--individual-thr", "1"],
+            &["cannot be used"],
+        ),
+        (&["describe", &picture, "--global-thr", "0.1"], &["--individual-thr"]),
+        (&["describe", &picture, "--global-thr=-1", "--individual-thr", "1"], &["global_threshold", "-1"]),
+        (
+            &["describe", &picture, "--global-thr", "1", "--individual-thr", "NaN"],
+            &["individual_threshold", "NaN"],
+        ),
+        (&["describe", &picture, "--pruning-layers", "3,12"], &["pruning_layers", "0 to 10"]),
+        (&["describe", &picture, "--pruning-layers", "3,2"], &["pruning_layers", "rising"]),
+        (&["describe", &picture, "--keep", "64", "--without", "filter"], &["keep"]),
         (&["describe", &picture, "a", "b"], &["unexpected argument"]),
         (&["frobnicate"], &["unrecognized subcommand"]),
         (&[], &["Usage"]),
@@ -198,8 +218,13 @@ fn a_model_that_is_missing_or_broken_exits_with_3() {
     assert_refused(&mut trace, 3, &["inputs.json"]);
     let bytes = fs::read(folder.path().join("model.safetensors")).expect("weights");
     fs::write(folder.path().join("model.safetensors"), &bytes[..bytes.len() / 2]).expect("writable");
-    fs::copy(golden("half_smooth/inputs.json"), folder.path().join("inputs.json")).expect("copied");
-    assert_refused(&mut trace, 3, &[]);
+    fs::write(folder.path().join("inputs.json"), r#"{ "input_ids": [1, 39, 2], "image_token_id": 39 }"#)
+        .expect("writable");
+    let pixels: Vec<u8> = [0.5f32; 3 * SIDE * SIDE].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let tensor = TensorView::new(Dtype::F32, vec![3, SIDE, SIDE], &pixels).expect("a tensor");
+    let file = safetensors::serialize([("pixel_values", tensor)], None::<HashMap<String, String>>);
+    fs::write(folder.path().join("inputs.safetensors"), file.expect("serialisable")).expect("writable");
+    assert_refused(&mut trace, 3, &["cut short"]);
 }
 
 #[test]
@@ -227,24 +252,34 @@ fn help_shows_examples_and_every_option() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let program = env!("CARGO_BIN_EXE_mustdrop");
-    let script = format!("{program} describe --device cpu | true; echo ${{PIPESTATUS[0]}}");
-    Command::new("bash").args(["-c", &script]).assert().success().stdout("0\n");
+    for script in [
+        format!("{program} describe --device cpu | true; echo ${{PIPESTATUS[0]}}"),
+        format!("{program} describe --device cpu 2> >(true) >/dev/null; echo $?"),
+    ] {
+        Command::new("bash").args(["-c", &script]).assert().success().stdout("0\n");
+    }
 }
 
 #[cfg(unix)]
 #[test]
 fn an_interrupt_exits_with_130() {
-    use std::{process, thread, time::Duration};
+    use std::{
+        io::{BufRead, BufReader},
+        process,
+    };
     let mut child = process::Command::new(env!("CARGO_BIN_EXE_mustdrop"))
         .args(["describe", "-"])
         .stdin(process::Stdio::piped())
         .stdout(process::Stdio::null())
-        .stderr(process::Stdio::null())
+        .stderr(process::Stdio::piped())
+        .env("MUSTDROP_LOG", "debug")
         .spawn()
         .expect("the program starts");
     let stdin = child.stdin.take(); // held open: waiting for the child would close it
     // It waits for a picture on stdin that never comes; the handler is installed before that.
-    thread::sleep(Duration::from_millis(700));
+    let stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut lines = stderr.lines().map(|line| line.expect("text"));
+    assert!(lines.any(|line| line.contains("ready")), "the program says when it can be interrupted");
     let killed = process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(killed.expect("kill runs").success());
     assert_eq!(child.wait().expect("the program ends").code(), Some(130));

@@ -202,12 +202,42 @@ fn broken_tokenizers_are_refused_with_their_file_and_reason() {
         ("\"id\":259", "\"id\":1000", "expected the id 1000"),
         ("\"content\":\"<unk>\"", "\"content\":\"\"", "added_tokens"),
         ("\"type\":\"BPE\"", "\"type\":\"Nothing\"", "not a valid tokenizer"),
-        ("{", "", "not a valid tokenizer"),
+        ("{", "", "not valid JSON"),
+        (
+            "\"normalizer\":null",
+            "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}",
+            "Precompiled",
+        ),
+        (
+            "\"special_tokens\":{\"<s>\"",
+            "\"special_tokens\":{\"<x>\"",
+            "expected \"<s>\" among its special_tokens",
+        ),
     ] {
         std::fs::write(&path, good.replacen(from, to, 1)).expect("writable");
         let message = refusal(IMAGE);
         assert!(message.contains("tokenizer.json") && message.contains(reason), "{message}");
     }
+}
+
+#[test]
+fn a_tokenizers_own_truncation_and_padding_change_no_prompt() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let files = ModelFiles::Folder(folder.path().to_owned());
+    write_bytes_tokenizer(folder.path(), None);
+    let prompt = || {
+        let tokenizer = Tokenizer::from_files(&files, IMAGE).expect("a tokenizer");
+        tokenizer.prompt(&[user(&["what is in the picture?"])]).expect("a prompt")
+    };
+    let plain = prompt();
+    let path = folder.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&path).expect("written")).expect("JSON");
+    json["truncation"] =
+        json!({ "direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0 });
+    json["padding"] = json!({ "strategy": { "Fixed": 99 }, "direction": "Right", "pad_to_multiple_of": null,
+                              "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>" });
+    std::fs::write(&path, json.to_string()).expect("writable");
+    assert_eq!(prompt(), plain);
 }
 
 /// Texts that try: added tokens, halves of them, private code points, template syntax.

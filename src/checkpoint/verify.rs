@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Checkpoint, StoredDtype, listed, names::is_harmless, quoted};
+use super::{Checkpoint, StoredDtype, names::is_harmless, quoted};
 use crate::error::{Error, Result};
 
 /// Everything that does not fit, by kind.
@@ -70,7 +70,7 @@ impl Misfits {
         }
         let counts: Vec<_> = found.iter().map(|(kind, names)| format!("{} {kind}", names.len())).collect();
         let lists: Vec<_> =
-            found.iter().map(|(kind, names)| format!("\n{kind}:\n  {}", listed(names, "\n  "))).collect();
+            found.iter().map(|(kind, names)| format!("\n{kind}:\n  {}", names.join("\n  "))).collect();
         Some(format!(
             "the tensors do not fit config.json: {}; the files may be of different models or downloads{}",
             counts.join(", "),

@@ -10,9 +10,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::print_json;
+use super::{print_json, pruning::PruningArguments};
 use crate::{
-    DeviceSelect, Error, Event, Fit, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report,
+    Chat, DeviceSelect, Error, Event, Fit, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report,
     WeightFormat,
 };
 
@@ -65,11 +65,11 @@ pub struct Describe {
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
 
-    /// Choose among the K likeliest tokens
+    /// Choose among the K likeliest tokens (with a temperature above 0)
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
 
-    /// Choose among the likeliest tokens that together have probability P
+    /// Choose among the likeliest tokens that together have probability P (with a temperature above 0)
     #[arg(long, value_name = "P")]
     top_p: Option<f32>,
 
@@ -84,6 +84,9 @@ pub struct Describe {
     /// End the answer where this text would appear; may be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+
+    #[command(flatten)]
+    pruning: PruningArguments,
 
     /// Print one JSON object with the answer and its account instead of text
     #[arg(long)]
@@ -105,11 +108,15 @@ impl Describe {
     ///
     /// # Errors
     ///
-    /// [`Error::Picture`] if a picture cannot be read, [`Error::Argument`] if the question is blank.
+    /// [`Error::Picture`] if a picture cannot be read, [`Error::Argument`] if the question is blank or a rule for
+    /// the answer is out of range.
     pub fn parts(&self) -> crate::Result<Vec<Part>> {
         if self.question.trim().is_empty() {
             return Err(Error::argument("QUESTION", "some words", "nothing but blanks"));
         }
+        let mut options = GenerationOptions::default();
+        self.adjust(&mut options);
+        options.validate()?;
         let first = match &self.picture {
             None => Picture::decode(SAMPLE.1, SAMPLE.0)?,
             Some(path) => open(path)?,
@@ -120,6 +127,14 @@ impl Describe {
         }
         parts.push(Part::text(&self.question));
         Ok(parts)
+    }
+
+    /// A new conversation that drops vision tokens as the arguments say.
+    pub fn chat<'m>(&self, model: &'m Llava) -> Chat<'m> {
+        match self.pruning.pruning() {
+            Some(pruning) => model.chat().pruning(pruning),
+            None => model.chat(),
+        }
     }
 
     /// Changes the model's own rules to what the arguments say.
@@ -140,9 +155,9 @@ impl Describe {
         let spinner = spinner();
         spinner.set_message("loading the model");
         let model = self.builder().build()?;
-        spinner.suspend(|| eprintln!("device: {}, weights: {}", model.device(), model.weight_format()));
+        spinner.suspend(|| say!("device: {}, weights: {}", model.device(), model.weight_format()));
         spinner.set_message("looking at the picture");
-        let mut chat = model.chat();
+        let mut chat = self.chat(&model);
         self.adjust(chat.options_mut());
         let mut answer = chat.ask(parts)?;
         spinner.finish_and_clear();
@@ -164,7 +179,7 @@ impl Describe {
             }
         }
         writeln!(stdout)?;
-        eprintln!("{}", summary(answer.report()));
+        say!("{}", summary(answer.report()));
         Ok(())
     }
 }
@@ -198,8 +213,15 @@ fn summary(report: &Report) -> String {
         seconds if steps > 0 && seconds > 0.0 => format!(", {:.1} tokens/s", steps as f64 / seconds),
         _ => String::new(),
     };
+    let kept = report.pruning.as_ref().map_or_else(String::new, |pruning| {
+        format!(
+            " ({:.1} on average over the decoder's layers, {:.0} % of the dense FLOPs)",
+            pruning.mean_vision_tokens,
+            100.0 * pruning.flops / pruning.dense_flops
+        )
+    });
     format!(
-        "prompt: {} tokens, {} of them vision; picture {:.2} s, prefill {:.2} s; answer: {} tokens{rate}",
+        "prompt: {} tokens, {} of them vision{kept}; picture {:.2} s, prefill {:.2} s; answer: {} tokens{rate}",
         report.prompt_tokens,
         report.vision_tokens,
         times.encode.as_secs_f64(),

@@ -26,7 +26,7 @@ impl Devices {
             write!(stdout, "{}", describe(device))?;
         }
         if devices.iter().all(|device| device.device_type == DeviceType::Cpu) {
-            eprintln!("no graphics adapter answers; {INSTALL_HINT}");
+            say!("no graphics adapter answers; {INSTALL_HINT}");
         }
         Ok(())
     }

@@ -2,9 +2,21 @@
 //!
 //! stdout carries only the answer (or JSON); the device, progress and times go to stderr.
 
+/// Writes a line to stderr; that nobody reads it is no reason to fail.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($argument)*);
+    }};
+}
+pub use say;
+
 mod describe;
 mod devices;
 mod pixels;
+mod pruning;
 mod trace;
 
 use std::{io, process::ExitCode};
@@ -49,15 +61,16 @@ pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
     // Only a second logger in the same process makes this fail, and then that one is as good.
     drop(log);
-    // Nothing is ever half-written (files appear by renaming), so the process may simply end.
+    // Files appear by renaming, whole or not at all, so the process may simply end.
     if let Err(error) = ctrlc::set_handler(|| std::process::exit(130)) {
         tracing::warn!("Ctrl-C keeps its default action: {error}");
     }
+    tracing::debug!("ready");
     match command() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {error:#}");
             ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
         }
     }

@@ -22,9 +22,9 @@ pub struct Pixels {
     /// The picture (PNG, JPEG or WebP)
     image: PathBuf,
 
-    /// How a picture becomes square: crop its middle or pad its short sides
-    #[arg(long, value_name = "crop|pad", default_value_t)]
-    fit: Fit,
+    /// How a picture becomes square: crop its middle or pad its short sides [default: the model's own]
+    #[arg(long, value_name = "crop|pad")]
+    fit: Option<Fit>,
 
     /// The file to write: `pixel_values [3, side, side]`, float32
     #[arg(long, value_name = "FILE")]
@@ -45,7 +45,8 @@ impl Pixels {
                 config::preprocessor(&files, &ModelConfig::from_files(&files)?.vision)?
             }
         };
-        let pixels = Preprocessor { fit: self.fit, ..preprocessor }.run(&picture)?;
+        let pixels =
+            Preprocessor { fit: self.fit.unwrap_or(preprocessor.fit), ..preprocessor }.run(&picture)?;
         let bytes: Vec<u8> = pixels.values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let tensor = TensorView::new(Dtype::F32, vec![3, pixels.side, pixels.side], &bytes)?;
         let file = serialize([("pixel_values", tensor)], None::<HashMap<String, String>>)?;
@@ -55,6 +56,17 @@ impl Pixels {
 
 /// Writes a file so that it is either there whole or not there: under another name, then renamed.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    // A link stays a link: what it points to is replaced.
+    let target = fs::canonicalize(path);
+    let path = target.as_deref().unwrap_or(path);
+    if path.exists() && !path.is_file() {
+        let found = if path.is_dir() { "a directory" } else { "a device or a pipe" };
+        return Err(Error::argument(
+            "--output",
+            "the path of a file",
+            format!("{found}: {}", path.display()),
+        ));
+    }
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}.part", std::process::id()));
     fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).map_err(|error| {

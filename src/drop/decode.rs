@@ -22,6 +22,6 @@ pub fn evictions(steps: &[FilterStep]) -> Vec<(usize, Vec<u32>)> {
         staying = Some(rows);
     }
     debug_assert!(evictions.iter().all(|(layer, _)| (first.layer..=last.layer).contains(layer)));
-    evictions.reverse();
+    evictions.sort_by_key(|(layer, _)| *layer);
     evictions
 }

@@ -149,6 +149,17 @@ impl Pruning {
         scaled
     }
 
+    /// With a budget: how many of a picture's tokens enter a decoder of `layers` layers, and how many go on behind
+    /// each pruning layer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] if the budget is 0 or above the picture's number of patches.
+    pub fn schedule(&self, patches: usize, tokens: usize, layers: usize) -> Result<Option<Vec<usize>>> {
+        let Some(keep) = self.keep else { return Ok(None) };
+        Ok(Some(budget::schedule(keep.tokens(patches)?, tokens, layers, &self.layers(layers))))
+    }
+
     /// Checks every value against its range, for a decoder of `layers` layers.
     ///
     /// # Errors

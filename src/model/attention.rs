@@ -8,29 +8,34 @@ const CHUNK: usize = 128;
 /// Which columns each new row may look at: all those before it, and itself.
 #[derive(Debug, Clone)]
 pub struct CausalMask {
-    rows: usize,
     past: usize,
-    /// For each chunk of rows, what is added to its scores: 0, or a large negative number.
-    chunks: Vec<Tensor<2>>,
+    /// What is added to the scores of a chunk's rows with themselves: 0, or a large negative number.
+    triangle: Tensor<2>,
 }
 
 impl CausalMask {
     /// The mask of `rows` new rows behind `past` others.
     pub fn new(rows: usize, past: usize, device: &Device) -> Self {
-        let chunk = |start: usize| {
-            let (count, columns) = (CHUNK.min(rows - start), past + rows.min(start + CHUNK));
-            let mut mask = vec![0.0; count * columns];
-            for (row, line) in mask.chunks_exact_mut(columns).enumerate() {
-                line[past + start + row + 1..].fill(f32::MIN / 2.0);
-            }
-            Tensor::from_data(TensorData::new(mask, [count, columns]), device)
-        };
-        Self { rows, past, chunks: (0..rows).step_by(CHUNK).map(chunk).collect() }
+        let side = CHUNK.min(rows);
+        let mut mask = vec![0.0; side * side];
+        for (row, line) in mask.chunks_exact_mut(side.max(1)).enumerate() {
+            line[row + 1..].fill(f32::MIN / 2.0);
+        }
+        Self { past, triangle: Tensor::from_data(TensorData::new(mask, [side, side]), device) }
     }
 
-    /// Whether this is the mask of `rows` new rows behind `past` others.
-    pub fn fits(&self, rows: usize, past: usize) -> bool {
-        (self.rows, self.past) == (rows, past)
+    /// The same mask behind `past` others.
+    pub fn behind(&self, past: usize) -> Self {
+        Self { past, ..self.clone() }
+    }
+
+    /// What is added to the scores of `rows` rows from `start` on, `[rows, visible columns]`.
+    fn of_chunk(&self, start: usize, rows: usize) -> Tensor<2> {
+        let triangle = self.triangle.clone().slice([0..rows, 0..rows]);
+        match self.past + start {
+            0 => triangle,
+            before => Tensor::cat(vec![Tensor::zeros([rows, before], &triangle.device()), triangle], 1),
+        }
     }
 }
 
@@ -47,11 +52,13 @@ impl CausalMask {
 pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>, mask: Option<&CausalMask>) -> Tensor<2> {
     let rows = query.dims()[0];
     let columns = key.dims()[0];
-    let chunks = (0..rows).step_by(CHUNK).enumerate().map(|(index, start)| {
-        let query = query.clone().slice([start..rows.min(start + CHUNK)]);
-        let mask = mask.and_then(|mask| mask.chunks.get(index));
-        let visible = mask.map_or(columns, |mask| mask.dims()[1]);
-        attention_of_chunk(query, key.clone().slice([0..visible]), value.clone().slice([0..visible]), mask)
+    let chunks = (0..rows).step_by(CHUNK).map(|start| {
+        let end = rows.min(start + CHUNK);
+        let query = query.clone().slice([start..end]);
+        let mask = mask.map(|mask| mask.of_chunk(start, end - start));
+        let visible = mask.as_ref().map_or(columns, |mask| mask.dims()[1]);
+        let (key, value) = (key.clone().slice([0..visible]), value.clone().slice([0..visible]));
+        attention_of_chunk(query, key, value, mask)
     });
     Tensor::cat(chunks.collect(), 0)
 }
@@ -60,7 +67,7 @@ fn attention_of_chunk(
     query: Tensor<3>,
     key: Tensor<3>,
     value: Tensor<3>,
-    mask: Option<&Tensor<2>>,
+    mask: Option<Tensor<2>>,
 ) -> Tensor<2> {
     let [rows, heads, head_dim] = query.dims();
     let [columns, key_heads, _] = key.dims();
@@ -75,7 +82,7 @@ fn attention_of_chunk(
     ]);
     let mut scores = query.matmul(key.permute([1, 2, 0]));
     if let Some(mask) = mask {
-        let masked = scores.reshape([heads, rows, columns]) + mask.clone().unsqueeze::<3>();
+        let masked = scores.reshape([heads, rows, columns]) + mask.unsqueeze::<3>();
         scores = masked.reshape([key_heads, group * rows, columns]);
     }
     softmax(scores, 2)

@@ -34,11 +34,11 @@ impl KeyValueCache {
         self.layers.iter().map(|layer| layer.keys.bytes() + layer.values.bytes()).sum()
     }
 
-    /// Forgets every row from `rows` on, in every layer, and every position from `next_position` on.
-    pub(crate) fn truncate(&mut self, rows: usize, next_position: u32) {
+    /// Forgets the last `rows` rows of every layer, and every position from `next_position` on.
+    pub(crate) fn forget_last(&mut self, rows: usize, next_position: u32) {
         for layer in &mut self.layers {
-            layer.keys.len = layer.keys.len.min(rows);
-            layer.values.len = layer.values.len.min(rows);
+            layer.keys.len = layer.keys.len.saturating_sub(rows);
+            layer.values.len = layer.values.len.saturating_sub(rows);
         }
         self.next_position = next_position;
     }

@@ -36,10 +36,14 @@ pub struct VisionTower {
 pub struct PrunedFeatures {
     /// `[tokens, width]`
     pub features: Tensor<2>,
-    /// The patches of every token.
+    /// Tokens in the tower behind the merge.
+    pub tower_tokens: usize,
+    /// The patches of every token that enters the decoder.
     pub tokens: TokenMap,
     /// 1 for the tokens of the key token set.
     pub is_key: Vec<u32>,
+    /// With a budget: how many tokens go on behind each pruning layer.
+    pub sizes: Option<Vec<usize>>,
     /// Merged windows, most similar first; `None` where nothing was to be merged.
     pub merged_windows: Option<Vec<usize>>,
 }
@@ -99,7 +103,12 @@ impl VisionTower {
     ///
     /// [`Error::Argument`] if the checkpoint takes features from before the merge, or lacks the layer behind
     /// them; [`Error::Device`] if the device fails.
-    pub fn pruned_features(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedFeatures> {
+    pub fn pruned_features(
+        &self,
+        pixels: &[f32],
+        pruning: &Pruning,
+        decoder_layers: usize,
+    ) -> Result<PrunedFeatures> {
         let mut state = self.embed(pixels);
         let mut merge = None;
         let mut states = Vec::new();
@@ -117,23 +126,44 @@ impl VisionTower {
         states.extend(self.states(state, done));
         let tokens =
             merge.as_ref().map_or_else(|| TokenMap::dense(self.config.patches()), |plan| plan.tokens.clone());
-        let is_key = match (&self.class_attention, states.last()) {
-            _ if !pruning.filter => vec![0; tokens.len()],
-            (Some(layer), Some(last)) => layer.key_tokens(last, pruning)?,
+        let places = match (&self.class_attention, states.last()) {
+            _ if !pruning.filter => None,
+            (Some(layer), Some(last)) => Some(layer.places(last)?),
             _ => {
                 let found = "a checkpoint without the layer behind its features";
                 return Err(Error::argument("filter", "a vision layer whose [CLS] names key tokens", found));
             }
         };
-        let features = self.select(states);
+        let tower_tokens = tokens.len();
+        let keys = key_tokens(pruning.keep_rate, tokens.len()) as u32;
+        let mut sizes = pruning.schedule(self.config.patches(), tokens.len(), decoder_layers)?;
+        let enter = sizes.as_mut().map_or(tokens.len(), |sizes| sizes.remove(0));
+
+        let mut features = self.select(states);
         // With strategy `full`, the class token goes first, stands for no patch and is protected.
         let extra = features.dims()[0] - tokens.len();
+        let mut rows: Vec<u32> = (0..extra as u32).collect();
+        let mut patches = vec![Vec::new(); extra];
+        let mut is_key = vec![1; extra];
+        for (token, stands_for) in tokens.patches.into_iter().enumerate() {
+            let place = places.as_ref().map_or(0, |places| places[token]);
+            if (place as usize) < enter {
+                rows.push((extra + token) as u32);
+                patches.push(stands_for);
+                is_key.push(u32::from(places.is_some() && place < keys));
+            }
+        }
+        if rows.len() < features.dims()[0] {
+            let count = rows.len();
+            features =
+                kernel::decode::gather_rows(&features, &kernel::integers(rows, [count], &features.device()));
+        }
         Ok(PrunedFeatures {
             features,
-            tokens: TokenMap {
-                patches: std::iter::repeat_n(Vec::new(), extra).chain(tokens.patches).collect(),
-            },
-            is_key: std::iter::repeat_n(1, extra).chain(is_key).collect(),
+            tower_tokens,
+            tokens: TokenMap { patches },
+            is_key,
+            sizes: sizes.map(|sizes| sizes.into_iter().map(|size| size + extra).collect()),
             merged_windows: merge.map(|plan| plan.windows),
         })
     }
@@ -284,11 +314,12 @@ impl ClassAttention {
         })
     }
 
-    /// 1 for each token of the key token set, given the layer's input `[1 + tokens, width]`; one small read-back.
+    /// Each token's place in the order of attention from [CLS], 0 for the most, given the layer's input
+    /// `[1 + tokens, width]`; one small read-back.
     ///
     /// The attention of [CLS] to token `j` is the mean over heads of its softmax weight, the denominator
     /// covering all rows.
-    fn key_tokens(&self, state: &Tensor<2>, pruning: &Pruning) -> Result<Vec<u32>> {
+    fn places(&self, state: &Tensor<2>) -> Result<Vec<u32>> {
         let [rows, width] = state.dims();
         let normed = self.norm.forward(state.clone());
         let class = normed.clone().slice([0..1]);
@@ -298,8 +329,6 @@ impl ClassAttention {
         let (attention, _) = kernel::prefill::text_attention(&query, &key, &log_sum, 1, rows - 1);
         let preferred = kernel::integers(vec![0; rows - 1], [rows - 1], &state.device());
         let place = kernel::prefill::rank(&attention, &preferred);
-        let place = kernel::read_integers(place, "choose the key token set")?;
-        let keys = key_tokens(pruning.keep_rate, rows - 1) as u32;
-        Ok(place.into_iter().map(|place| u32::from(place < keys)).collect())
+        kernel::read_integers(place, "choose the key token set")
     }
 }

@@ -47,6 +47,11 @@ impl Decoder {
         })
     }
 
+    /// Number of layers.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
     /// An empty cache for this decoder.
     pub fn new_cache(&self) -> KeyValueCache {
         KeyValueCache::new(self.layers.len())
@@ -173,10 +178,10 @@ impl DecoderLayer {
         };
         let layer = Self {
             input_norm: loader.rms_norm(&format!("{name}.input_layernorm"), width, eps)?,
-            query: projection("q_proj", width, heads * head_dim)?,
-            key: projection("k_proj", width, key_heads * head_dim)?,
-            value: projection("v_proj", width, key_heads * head_dim)?,
-            out: projection("o_proj", heads * head_dim, width)?,
+            query: projection("q_proj", width, config.query_size())?,
+            key: projection("k_proj", width, config.key_value_size())?,
+            value: projection("v_proj", width, config.key_value_size())?,
+            out: projection("o_proj", config.query_size(), width)?,
             post_attention_norm: loader.rms_norm(&format!("{name}.post_attention_layernorm"), width, eps)?,
             gate: mlp("gate_proj", width, inner)?,
             up: mlp("up_proj", width, inner)?,
@@ -201,7 +206,7 @@ impl DecoderLayer {
         let key = kernel::nn::rotary(split(&self.key, self.key_heads), &pass.rotary);
         let mask = pass.mask(cache.len());
         let (keys, values) = cache.extend(key, split(&self.value, self.key_heads));
-        Attended { output: attention(query.clone(), keys.clone(), values, mask), query, keys }
+        Attended { output: attention(query.clone(), keys.clone(), values, mask.as_ref()), query, keys }
     }
 
     /// The rest of the layer, row by row: output projection, residuals, MLP.
@@ -239,14 +244,12 @@ impl Pass {
         Self { positions, rotary, mask: None, device: device.clone() }
     }
 
-    /// The causal mask behind `past` cached rows; none for a single row, which sees everything.
-    ///
-    /// Layers hold different numbers of rows once some were dropped; neighbours mostly agree.
-    fn mask(&mut self, past: usize) -> Option<&CausalMask> {
+    /// The causal mask behind `past` cached rows, of which layers hold different numbers once some were dropped;
+    /// none for a single row, which sees everything.
+    fn mask(&mut self, past: usize) -> Option<CausalMask> {
         let rows = self.positions.len();
-        if rows > 1 && !self.mask.as_ref().is_some_and(|mask| mask.fits(rows, past)) {
-            self.mask = Some(CausalMask::new(rows, past, &self.device));
-        }
-        self.mask.as_ref()
+        let mask = self.mask.take().unwrap_or_else(|| CausalMask::new(rows, past, &self.device)).behind(past);
+        self.mask = Some(mask.clone());
+        (rows > 1).then_some(mask)
     }
 }

@@ -25,10 +25,13 @@ use crate::{
     checkpoint::Checkpoint,
     config::ModelConfig,
     device::Compute,
-    drop::{Pruning, token_map::TokenMap},
+    drop::Pruning,
     error::{Error, Result},
     prompt::{Piece, PromptLayout},
 };
+
+/// The most rows of one pass: what a dispatch has workgroups for along an axis, on every adapter.
+pub const MAX_ROWS: usize = 65_535;
 
 /// The three networks of a LLaVA checkpoint, on one device.
 #[derive(Debug, Clone)]
@@ -39,19 +42,6 @@ pub struct LlavaModel {
     pub projector: Projector,
     /// Embeddings to logits.
     pub decoder: Decoder,
-}
-
-/// One picture for the decoder, after stage V.
-#[derive(Debug, Clone)]
-pub struct PrunedImage {
-    /// `[tokens, text width]`
-    pub embeddings: Tensor<2>,
-    /// The patches of every token.
-    pub tokens: TokenMap,
-    /// 1 for the tokens of the key token set.
-    pub is_key: Vec<u32>,
-    /// Merged windows, most similar first; `None` where nothing was to be merged.
-    pub merged_windows: Option<Vec<usize>>,
 }
 
 impl LlavaModel {
@@ -90,19 +80,15 @@ impl LlavaModel {
         self.projector.forward(self.vision.features(pixels))
     }
 
-    /// As [`encode_image`](Self::encode_image), with alike windows merged and the key token set named.
+    /// As [`encode_image`](Self::encode_image), with alike windows merged and the key token set named; the features
+    /// are the decoder's embeddings.
     ///
     /// # Errors
     ///
     /// As [`VisionTower::pruned_features`].
-    pub fn encode_image_pruned(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedImage> {
-        let pruned = self.vision.pruned_features(pixels, pruning)?;
-        Ok(PrunedImage {
-            embeddings: self.projector.forward(pruned.features),
-            tokens: pruned.tokens,
-            is_key: pruned.is_key,
-            merged_windows: pruned.merged_windows,
-        })
+    pub fn encode_image_pruned(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedFeatures> {
+        let pruned = self.vision.pruned_features(pixels, pruning, self.decoder.depth())?;
+        Ok(PrunedFeatures { features: self.projector.forward(pruned.features), ..pruned })
     }
 
     /// The decoder's input for a whole prompt: text embeddings with each picture's rows in its place.

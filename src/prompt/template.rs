@@ -72,7 +72,7 @@ impl ChatTemplate {
     pub fn from_files(files: &ModelFiles, tokens: SpecialTokens) -> Result<Self> {
         let (source, origin) = find(files)?.unwrap_or((VICUNA.to_owned(), BUILT_IN.into()));
         let environment = environment(&source)
-            .map_err(|error| Error::model(&origin, format!("not a valid chat template: {error:#}")))?;
+            .map_err(|error| Error::model(&origin, format!("not a valid chat template: {error}")))?;
         let mut template = Self { environment, origin, style: ContentStyle::Parts, tokens };
         if let Err(parts) = template.probe() {
             template.style = ContentStyle::Text;
@@ -87,7 +87,7 @@ impl ChatTemplate {
     fn probe(&self) -> Result<(), String> {
         const QUESTION: &str = "what is shown";
         let parts = vec![TurnPart::Image, TurnPart::Text(QUESTION.into())];
-        let rendered = self.render(&[Turn { role: Role::User, parts }]).map_err(|error| error.to_string())?;
+        let rendered = self.try_render(&[Turn { role: Role::User, parts }])?;
         let images = rendered.matches(&self.tokens.image).count();
         let is_dump = rendered.contains("\"type\"") || rendered.contains("'type'");
         if images == 1 && rendered.contains(QUESTION) && !is_dump {
@@ -105,6 +105,11 @@ impl ChatTemplate {
     ///
     /// [`Error::Prompt`] with the template's own complaint.
     pub fn render(&self, turns: &[Turn]) -> Result<String> {
+        self.try_render(turns)
+            .map_err(|problem| Error::Prompt(format!("{}: {problem}", self.origin.display())))
+    }
+
+    fn try_render(&self, turns: &[Turn]) -> Result<String, String> {
         let messages: Vec<Value> = turns
             .iter()
             .map(|turn| json!({ "role": turn.role, "content": self.content(&turn.parts) }))
@@ -118,9 +123,10 @@ impl ChatTemplate {
             unk_token => self.tokens.unk.as_str(),
             image_token => self.tokens.image.as_str(),
         };
-        self.environment.get_template(FIELD).and_then(|template| template.render(variables)).map_err(
-            |error| Error::Prompt(format!("{}: the chat template fails: {error:#}", self.origin.display())),
-        )
+        self.environment
+            .get_template(FIELD)
+            .and_then(|template| template.render(variables))
+            .map_err(|error| format!("the chat template fails: {error}"))
     }
 
     fn content(&self, parts: &[TurnPart]) -> Value {

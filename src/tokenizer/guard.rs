@@ -51,6 +51,11 @@ impl Guard {
     /// [`Error::Model`] if an added token is malformed or its id is not the one the file says.
     pub fn new(json: &[u8], path: &Path) -> Result<Self> {
         let mut json = parse_json(json, path)?;
+        check(&json).map_err(|problem| Error::model(path, problem))?;
+        // A prompt is never cut or filled up behind the user's back; transformers resets these too.
+        for field in ["truncation", "padding"] {
+            json[field] = Value::Null;
+        }
         let mut added = Vec::new();
         for token in json.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
             let id = token.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
@@ -133,6 +138,36 @@ impl Guard {
         }
         text
     }
+}
+
+/// Refuses what would make the library below panic instead of failing.
+fn check(json: &Value) -> Result<(), String> {
+    let children: Vec<&Value> = match json {
+        Value::Object(fields) => fields.values().collect(),
+        Value::Array(items) => items.iter().collect(),
+        _ => return Ok(()),
+    };
+    match json.get("type").and_then(Value::as_str) {
+        Some("Precompiled") => {
+            return Err(
+                "normalizer: `Precompiled` is not supported, expected one as Llama tokenizers have".into()
+            );
+        }
+        Some("TemplateProcessing") => {
+            let pieces =
+                ["single", "pair"].into_iter().filter_map(|name| json.get(name)?.as_array()).flatten();
+            let mut named = pieces.filter_map(|piece| piece.get("SpecialToken")?.get("id")?.as_str());
+            let known =
+                |name: &&str| json.get("special_tokens").is_some_and(|tokens| tokens.get(*name).is_some());
+            if let Some(name) = named.find(|name| !known(name)) {
+                return Err(format!(
+                    "post_processor: expected {name:?} among its special_tokens, found none"
+                ));
+            }
+        }
+        _ => {}
+    }
+    children.into_iter().try_for_each(check)
 }
 
 fn private(id: u32) -> String {

@@ -55,8 +55,9 @@ impl Tokenizer {
         };
         let invalid =
             |error: tokenizers::Error| Error::model(&path, format!("not a valid tokenizer: {error}"));
-        let plain = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
+        // The guard goes first: it refuses what the library would panic at.
         let guard = Guard::new(&bytes, &path)?;
+        let plain = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
         let Some(image) = guard.content(image_token) else {
             return Err(Error::model(
                 path,
