@@ -37,7 +37,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Describe(Describe),
+    Describe(Box<Describe>),
     Devices(devices::Devices),
     Trace(trace::Trace),
     Pixels(pixels::Pixels),

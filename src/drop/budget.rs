@@ -69,7 +69,7 @@ impl fmt::Display for Keep {
 ///
 /// Their mean over the decoder's `layers` layers is `budget`, up to rounding by half a token. The layers up to
 /// the first filter get at most half of the whole; from there the numbers fall by the same factor each time.
-/// Where a small budget leaves less than all tokens to those first layers, the tokens that [CLS] attends to
+/// Where a small budget leaves less than all tokens to those first layers, the tokens that `[CLS]` attends to
 /// least do not enter the decoder (the paper has no fixed budget, and no such step).
 pub fn schedule(budget: usize, tokens: usize, layers: usize, pruning_layers: &[usize]) -> Vec<usize> {
     if budget >= tokens {

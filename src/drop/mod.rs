@@ -1,6 +1,6 @@
 //! MustDrop (arXiv 2411.10803): which vision tokens are merged, dropped and evicted, and when.
 //!
-//! - [`vision`], in the tower: windows of alike patches become one token each; [CLS] names the tokens to protect.
+//! - [`vision`], in the tower: windows of alike patches become one token each; `[CLS]` names the tokens to protect.
 //! - [`prefill`], in the decoder's first pass: tokens that text pays little attention to are dropped.
 //! - [`decode`], before the first decode step: the caches of the layers that saw them are cut to the survivors.
 //!

@@ -1,4 +1,4 @@
-//! Stage V: windows of alike patches become one token, and [CLS] names the tokens to protect.
+//! Stage V: windows of alike patches become one token, and `[CLS]` names the tokens to protect.
 
 use super::{Pruning, RowOrder, token_map::TokenMap};
 use crate::oracle::vision::{ABSENT, WindowSimilarityParams};

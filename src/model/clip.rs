@@ -314,10 +314,10 @@ impl ClassAttention {
         })
     }
 
-    /// Each token's place in the order of attention from [CLS], 0 for the most, given the layer's input
+    /// Each token's place in the order of attention from `[CLS]`, 0 for the most, given the layer's input
     /// `[1 + tokens, width]`; one small read-back.
     ///
-    /// The attention of [CLS] to token `j` is the mean over heads of its softmax weight, the denominator
+    /// The attention of `[CLS]` to token `j` is the mean over heads of its softmax weight, the denominator
     /// covering all rows.
     fn places(&self, state: &Tensor<2>) -> Result<Vec<u32>> {
         let [rows, width] = state.dims();
