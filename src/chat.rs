@@ -8,7 +8,7 @@ use crate::{
     drop::{Pruning, Turns, prefill::PrefillFilter},
     error::{Error, Result},
     generate::{Answer, GenerationOptions, Prefilled},
-    image::Picture,
+    image::{Picture, Placement},
     llava::Llava,
     model::{KeyValueCache, PrunedFeatures},
     prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
@@ -69,6 +69,7 @@ struct Shown {
     embeddings: Tensor<2>,
     /// What stage V found out, where tokens are dropped.
     pruned: Option<PrunedFeatures>,
+    placement: Placement,
 }
 
 impl<'m> Chat<'m> {
@@ -234,12 +235,15 @@ impl<'m> Chat<'m> {
     }
 
     fn pruning_report(&self, filter: &PrefillFilter, rows: &[Row], reused: usize) -> PruningReport {
+        let vision = &self.llava.config.vision;
         let new = rows[reused..].iter().filter_map(|row| match row {
-            Row::Vision { picture, token: 0 } => self.pictures[*picture].pruned.as_ref(),
+            Row::Vision { picture, token: 0 } => self.pictures.get(*picture),
             _ => None,
         });
-        let pictures =
-            new.enumerate().map(|(number, pruned)| PictureReport::new(pruned, number, &filter.steps));
+        let judged = new.filter_map(|shown| Some((shown.pruned.as_ref()?, shown.placement)));
+        let pictures = judged.enumerate().map(|(number, (pruned, placement))| {
+            PictureReport::new(pruned, vision, placement, number, &filter.steps)
+        });
         PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
     }
 
@@ -252,12 +256,17 @@ impl<'m> Chat<'m> {
                 Part::Image(picture) => {
                     let pixels = self.llava.preprocessor.run(&picture)?;
                     let model = &self.llava.model;
-                    self.pictures.push(match &self.pruning {
-                        None => Shown { embeddings: model.encode_image(&pixels.values), pruned: None },
-                        Some(pruning) => {
-                            let pruned = model.encode_image_pruned(&pixels.values, pruning)?;
-                            Shown { embeddings: pruned.features.clone(), pruned: Some(pruned) }
-                        }
+                    let pruned = match &self.pruning {
+                        Some(pruning) => Some(model.encode_image_pruned(&pixels.values, pruning)?),
+                        None => None,
+                    };
+                    self.pictures.push(Shown {
+                        embeddings: match &pruned {
+                            Some(pruned) => pruned.features.clone(),
+                            None => model.encode_image(&pixels.values),
+                        },
+                        pruned,
+                        placement: pixels.placement,
                     });
                     TurnPart::Image
                 }

@@ -58,12 +58,12 @@ pub enum Error {
     },
 
     /// The operating system refused to read or write a file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The operating system's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 }
 
@@ -89,8 +89,8 @@ impl Error {
     }
 
     /// A [`Error::Io`] about `path`.
-    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { path: path.into(), source }
+    pub fn io(path: impl Into<PathBuf>, reason: std::io::Error) -> Self {
+        Self::Io { path: path.into(), reason }
     }
 
     /// The process exit code that stands for this error: 2 usage, 3 model, 4 device, 1 otherwise.

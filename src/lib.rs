@@ -26,6 +26,7 @@ mod llava;
 #[doc(hidden)]
 pub mod model;
 pub mod oracle;
+mod overlay;
 pub mod prompt;
 pub mod report;
 pub mod sample;

@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::{config::ModelConfig, device::DeviceInfo, drop::prefill::FilterStep, model::PrunedFeatures};
+use crate::{
+    config::{ModelConfig, VisionConfig},
+    device::DeviceInfo,
+    drop::prefill::FilterStep,
+    image::Placement,
+    model::PrunedFeatures,
+};
 
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,9 +92,15 @@ pub struct PruningReport {
 }
 
 /// What became of one picture's tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PictureReport {
+    /// Patches along a side of the model's square.
+    pub grid: usize,
+    /// Side of the model's square in pixels.
+    pub side: usize,
+    /// Where the square lies in the picture.
+    pub placement: Placement,
     /// Merged windows (row-major), most similar first.
     pub merged_windows: Vec<usize>,
     /// Tokens in the tower behind the merge.
@@ -113,7 +125,13 @@ pub struct Kept {
 
 impl PictureReport {
     /// The report on picture `number` of a pass with these filters.
-    pub(crate) fn new(pruned: &PrunedFeatures, number: usize, steps: &[FilterStep]) -> Self {
+    pub(crate) fn new(
+        pruned: &PrunedFeatures,
+        vision: &VisionConfig,
+        placement: Placement,
+        number: usize,
+        steps: &[FilterStep],
+    ) -> Self {
         let mut alive: Vec<usize> = (0..pruned.tokens.len()).collect();
         let mut kept = Vec::new();
         for step in steps {
@@ -124,6 +142,9 @@ impl PictureReport {
         }
         let is_key = pruned.is_key.iter().enumerate();
         Self {
+            grid: vision.grid(),
+            side: vision.image_size,
+            placement,
             tower_tokens: pruned.tower_tokens,
             merged_windows: pruned.merged_windows.clone().unwrap_or_default(),
             tokens: pruned.tokens.patches.clone(),

@@ -156,6 +156,23 @@ fn pixels_writes_a_tensor_and_leaves_nothing_else_behind() {
 }
 
 #[test]
+fn keep_drops_tokens_reports_it_and_draws_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let overlay = folder.path().join("kept.png");
+    let output = mustdrop()
+        .args(["describe", &sample("sample_5.png"), "--keep", "64", "--device", "cpu", "--json", "--overlay"])
+        .arg(&overlay)
+        .assert()
+        .success();
+    let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
+    let pruning = &json["pruning"];
+    assert!((pruning["mean_vision_tokens"].as_f64().expect("a number") - 64.0).abs() <= 1.0);
+    assert_eq!(pruning["vision_tokens_per_layer"].as_array().expect("a list").len(), 12);
+    assert_eq!(pruning["pictures"][0]["kept"].as_array().expect("a list").len(), 4);
+    assert!(mustdrop::Picture::open(&overlay).expect("a picture").width() > 1000);
+}
+
+#[test]
 fn usage_errors_exit_with_2_and_name_what_was_expected() {
     let picture = sample("sample_1.png");
     let cases: &[(&[&str], &[&str])] = &[
@@ -188,6 +205,7 @@ fn usage_errors_exit_with_2_and_name_what_was_expected() {
         (&["describe", &picture, "--pruning-layers", "3,12"], &["pruning_layers", "0 to 10"]),
         (&["describe", &picture, "--pruning-layers", "3,2"], &["pruning_layers", "rising"]),
         (&["describe", &picture, "--keep", "64", "--without", "filter"], &["keep"]),
+        (&["describe", &picture, "--overlay", "kept.png"], &["--overlay", "--keep"]),
         (&["describe", &picture, "a", "b"], &["unexpected argument"]),
         (&["frobnicate"], &["unrecognized subcommand"]),
         (&[], &["Usage"]),

@@ -156,6 +156,44 @@ fn each_picture_has_its_own_windows_key_tokens_and_budget() {
 }
 
 #[test]
+fn the_overlay_darkens_what_was_dropped_and_frames_the_key_tokens() {
+    let name = repository("models/picture-book/sample_5.png");
+    let shown = Picture::open(name).expect("a sample picture");
+    let (_, report) = ask(Pruning::mustdrop().keep(Keep::Tokens(64)), about("sample_5.png"));
+    let pruned = report.pruning.expect("tokens were dropped");
+    let overlay = pruned.overlay(0, &shown).expect("drawn").expect("one picture");
+    assert_eq!((overlay.width(), overlay.height()), (3 * (24 * 16 + 8) + 8, 24 * 16 + 3 * 16 + 16));
+    assert!(pruned.overlay(1, &shown).expect("nothing to draw").is_none());
+
+    // The middle of a patch in the panel of a stage.
+    let level = |stage: usize, patch: u32| -> u32 {
+        let (x, y) =
+            (8 + stage * (24 * 16 + 8) + (patch as usize % 24) * 16 + 8, 56 + (patch as usize / 24) * 16 + 8);
+        let at = 3 * (y * overlay.width() + x);
+        overlay.rgb()[at..at + 3].iter().map(|level| u32::from(*level)).sum()
+    };
+    let picture = &pruned.pictures[0];
+    let last = &picture.kept.last().expect("filters").tokens;
+    let mut dropped = 0;
+    for (token, patches) in picture.tokens.iter().enumerate() {
+        let bright = level(0, patches[0]);
+        match last.contains(&token) {
+            true => assert_eq!(level(2, patches[0]), bright, "token {token} is in the caches"),
+            false if bright > 30 => {
+                assert!(level(2, patches[0]) < bright / 2, "token {token} was dropped");
+                dropped += 1;
+            }
+            false => {}
+        }
+    }
+    assert!(dropped > 50, "only {dropped} dropped patches were bright enough to tell");
+    // The upper left corner of a key token's frame, two pixels inside its patch.
+    let key = picture.tokens[picture.key_tokens[0]][0] as usize;
+    let at = 3 * ((56 + key / 24 * 16 + 2) * overlay.width() + 8 + key % 24 * 16 + 2);
+    assert_eq!(overlay.rgb()[at..at + 3], [250, 204, 21]);
+}
+
+#[test]
 fn pinned_tokens_stay_dropped_and_requeried_ones_come_back() {
     let questions = ["what color is the background?", "is there a crown?"];
     let second = |turns| {

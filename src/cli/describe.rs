@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{print_json, pruning::PruningArguments};
+use super::{print_json, pruning::PruningArguments, write_whole};
 use crate::{
     Chat, DeviceSelect, Error, Event, Fit, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report,
     WeightFormat,
@@ -23,12 +23,8 @@ const QUESTION: &str = "Describe the picture.";
 const SAMPLE: (&str, &[u8]) =
     ("models/picture-book/sample_1.png", include_bytes!("../../models/picture-book/sample_1.png"));
 
-/// Answer a question about a picture.
+/// What to describe, with what, and how: the arguments that the program and the example share.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  mustdrop describe\n  mustdrop describe photo.jpg \"What is on the table?\" \
-    --model ~/models/llava-1.5-7b-hf\n  cat photo.png | mustdrop describe - \"How many?\" --json"
-)]
 pub struct Describe {
     /// The picture (PNG, JPEG or WebP); `-` reads it from stdin [default: a sample that ships with the program]
     picture: Option<PathBuf>,
@@ -87,10 +83,6 @@ pub struct Describe {
 
     #[command(flatten)]
     pruning: PruningArguments,
-
-    /// Print one JSON object with the answer and its account instead of text
-    #[arg(long)]
-    json: bool,
 }
 
 impl Describe {
@@ -148,19 +140,53 @@ impl Describe {
         options.max_new_tokens = self.max_new_tokens.unwrap_or(options.max_new_tokens);
         options.stop.clone_from(&self.stop);
     }
+}
 
+/// Answer a question about a picture.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  mustdrop describe\n  mustdrop describe photo.jpg \"What is on the table?\" \
+    --model ~/models/llava-1.5-7b-hf\n  cat photo.png | mustdrop describe - \"How many?\" --json"
+)]
+pub(super) struct DescribeCommand {
+    #[command(flatten)]
+    describe: Describe,
+
+    /// Draw what was kept of the first picture at every stage (PNG)
+    #[arg(long, value_name = "FILE")]
+    overlay: Option<PathBuf>,
+
+    /// Print one JSON object with the answer and its account instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl DescribeCommand {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         // Pictures first: a wrong path is said before seconds are spent on the model.
-        let parts = self.parts()?;
+        let parts = self.describe.parts()?;
+        let shown = match (&self.overlay, parts.first()) {
+            (Some(_), _) if self.describe.pruning.pruning().is_none() => {
+                let found = "no option that drops vision tokens";
+                return Err(Error::argument("--overlay", "--keep or thresholds beside it", found).into());
+            }
+            (Some(path), Some(Part::Image(picture))) => Some((path, picture.clone())),
+            _ => None,
+        };
         let spinner = spinner();
         spinner.set_message("loading the model");
-        let model = self.builder().build()?;
+        let model = self.describe.builder().build()?;
         spinner.suspend(|| say!("device: {}, weights: {}", model.device(), model.weight_format()));
         spinner.set_message("looking at the picture");
-        let mut chat = self.chat(&model);
-        self.adjust(chat.options_mut());
+        let mut chat = self.describe.chat(&model);
+        self.describe.adjust(chat.options_mut());
         let mut answer = chat.ask(parts)?;
         spinner.finish_and_clear();
+        if let (Some((path, picture)), Some(pruning)) = (shown, &answer.report().pruning)
+            && let Some(overlay) = pruning.overlay(0, &picture)?
+        {
+            write_whole("--overlay", path, &overlay.to_png()?)?;
+        }
         if self.json {
             #[derive(Serialize)]
             struct Output<'a> {

@@ -19,7 +19,7 @@ mod pixels;
 mod pruning;
 mod trace;
 
-use std::{io, process::ExitCode};
+use std::{fs, io, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -37,7 +37,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Describe(Box<Describe>),
+    Describe(Box<describe::DescribeCommand>),
     Devices(devices::Devices),
     Trace(trace::Trace),
     Pixels(pixels::Pixels),
@@ -86,4 +86,22 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     use io::Write;
     let line = serde_json::to_string(value)?;
     Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+/// Writes a file so that it is either there whole or not there: under another name, then renamed.
+fn write_whole(argument: &str, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    // A link stays a link: what it points to is replaced.
+    let target = fs::canonicalize(path);
+    let path = target.as_deref().unwrap_or(path);
+    if path.exists() && !path.is_file() {
+        let found = if path.is_dir() { "a directory" } else { "a device or a pipe" };
+        return Err(Error::argument(argument, "the path of a file", format!("{found}: {}", path.display())));
+    }
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".{}.part", std::process::id()));
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).map_err(|error| {
+        // The first error is the one to tell; the partial file may not even exist.
+        let _ = fs::remove_file(&partial);
+        Error::io(path, error)
+    })
 }

@@ -1,16 +1,13 @@
 //! `mustdrop pixels`: what the model sees of a picture, as a tensor.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, path::PathBuf};
 
 use clap::Args;
 use safetensors::{Dtype, serialize, tensor::TensorView};
 
+use super::write_whole;
 use crate::{
-    Error, Fit, Picture,
+    Fit, Picture,
     checkpoint::ModelFiles,
     config::{self, ModelConfig},
     image::Preprocessor,
@@ -50,28 +47,6 @@ impl Pixels {
         let bytes: Vec<u8> = pixels.values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let tensor = TensorView::new(Dtype::F32, vec![3, pixels.side, pixels.side], &bytes)?;
         let file = serialize([("pixel_values", tensor)], None::<HashMap<String, String>>)?;
-        Ok(write_whole(&self.output, &file)?)
+        Ok(write_whole("--output", &self.output, &file)?)
     }
-}
-
-/// Writes a file so that it is either there whole or not there: under another name, then renamed.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    // A link stays a link: what it points to is replaced.
-    let target = fs::canonicalize(path);
-    let path = target.as_deref().unwrap_or(path);
-    if path.exists() && !path.is_file() {
-        let found = if path.is_dir() { "a directory" } else { "a device or a pipe" };
-        return Err(Error::argument(
-            "--output",
-            "the path of a file",
-            format!("{found}: {}", path.display()),
-        ));
-    }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}.part", std::process::id()));
-    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).map_err(|error| {
-        // The first error is the one to tell; the partial file may not even exist.
-        let _ = fs::remove_file(&partial);
-        Error::io(path, error)
-    })
 }

@@ -6,7 +6,9 @@ use std::{
     path::Path,
 };
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, Limits, codecs::png::PngEncoder,
+};
 
 use crate::error::{Error, Result};
 
@@ -119,6 +121,19 @@ impl Picture {
             ));
         }
         Ok(Self { width, height, rgb })
+    }
+
+    /// The picture as the bytes of a PNG file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Picture`] if the encoder fails.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes)
+            .write_image(&self.rgb, self.width as u32, self.height as u32, ExtendedColorType::Rgb8)
+            .map_err(|error| Error::picture("picture", format!("cannot be written as PNG: {error}")))?;
+        Ok(bytes)
     }
 
     /// Pixels in a row.

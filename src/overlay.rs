@@ -1,0 +1,187 @@
+//! A picture of what was kept: one panel a stage.
+
+use font8x8::UnicodeFonts;
+
+use crate::{
+    error::Result,
+    image::Picture,
+    report::{PictureReport, PruningReport},
+};
+
+/// Pixels of a patch's side.
+const PATCH: usize = 16;
+/// Pixels of a character's side.
+const CHARACTER: usize = 8;
+/// Pixels around panels and between lines.
+const MARGIN: usize = 8;
+
+type Colour = [u8; 3];
+const BACKGROUND: Colour = [24, 24, 27];
+const TEXT: Colour = [228, 228, 231];
+const MERGED: Colour = [52, 211, 153];
+const KEY: Colour = [250, 204, 21];
+
+impl PruningReport {
+    /// Draws what became of a picture's patches: merged windows and key tokens in the vision tower, what each
+    /// filter of the prefill dropped (the earlier, the darker), and what the caches hold for decoding.
+    ///
+    /// `number` counts the pictures of the question from 0; `picture` must be the one that was shown. `None` if
+    /// there is no such picture in this report.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Picture`](crate::Error::Picture) if the drawing would be too large.
+    pub fn overlay(&self, number: usize, picture: &Picture) -> Result<Option<Picture>> {
+        self.pictures.get(number).map(|report| draw(picture, report)).transpose()
+    }
+}
+
+fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
+    let panel = report.grid * PATCH;
+    let header = 3 * (CHARACTER + MARGIN);
+    let mut canvas = Canvas::new(3 * (panel + MARGIN) + MARGIN, panel + header + 2 * MARGIN);
+    let patches = report.grid * report.grid;
+    let last = report.kept.last().map_or(report.tokens.len(), |kept| kept.tokens.len());
+    let filters: Vec<String> =
+        report.kept.iter().map(|kept| format!("{}:{}", kept.layer, kept.tokens.len())).collect();
+    let captions = [
+        ["1 VISION".to_owned(), format!("{patches} patches, {} tokens enter", report.tokens.len())],
+        ["2 PREFILL".to_owned(), format!("kept behind layer {}", filters.join(" "))],
+        ["3 DECODE".to_owned(), format!("{last} tokens in the caches")],
+    ];
+    let life = lifetimes(report);
+    for (stage, caption) in captions.iter().enumerate() {
+        let left = MARGIN + stage * (panel + MARGIN);
+        for (line, text) in caption.iter().enumerate() {
+            canvas.text(left, MARGIN + line * (CHARACTER + MARGIN), text, TEXT);
+        }
+        let top = header + MARGIN;
+        for patch in 0..patches {
+            let (x, y) = (patch % report.grid * PATCH, patch / report.grid * PATCH);
+            let brightness = match (stage, life[patch]) {
+                // Entered and stayed, or is not judged yet.
+                (_, Some(survived)) if survived == report.kept.len() => 1.0,
+                (0, Some(_)) => 1.0,
+                (1, Some(survived)) => 0.15 + 0.45 * survived as f64 / report.kept.len() as f64,
+                _ => 0.12,
+            };
+            canvas.patch(picture, report, (x, y), (left, top), brightness);
+        }
+        if stage == 0 {
+            for tokens in report.tokens.iter().filter(|patches| patches.len() > 1) {
+                canvas.outline(report, tokens, (left, top), 0, MERGED);
+            }
+        }
+        for token in &report.key_tokens {
+            if let Some(patches) = report.tokens.get(*token) {
+                canvas.outline(report, patches, (left, top), 2, KEY);
+            }
+        }
+    }
+    let legend = MARGIN + 2 * (CHARACTER + MARGIN);
+    let after = canvas.text(MARGIN, legend, "merged window", MERGED);
+    let after = canvas.text(after + 2 * MARGIN, legend, "key token", KEY);
+    canvas.text(after + 2 * MARGIN, legend, "dark: dropped", [150; 3]);
+    Picture::from_rgb8(canvas.width, canvas.height, canvas.rgb)
+}
+
+/// For each patch, how many filters its token survived; `None` if it did not enter the decoder.
+fn lifetimes(report: &PictureReport) -> Vec<Option<usize>> {
+    let mut life = vec![None; report.grid * report.grid];
+    for (token, patches) in report.tokens.iter().enumerate() {
+        let survived =
+            report.kept.iter().take_while(|kept| kept.tokens.binary_search(&token).is_ok()).count();
+        for patch in patches {
+            life[*patch as usize] = Some(survived);
+        }
+    }
+    life
+}
+
+struct Canvas {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Canvas {
+    fn new(width: usize, height: usize) -> Self {
+        Self { width, height, rgb: BACKGROUND.repeat(width * height) }
+    }
+
+    fn set(&mut self, x: usize, y: usize, colour: Colour) {
+        if x < self.width && y < self.height {
+            let at = 3 * (y * self.width + x);
+            self.rgb[at..at + 3].copy_from_slice(&colour);
+        }
+    }
+
+    /// Draws the patch at `(x, y)` of the panel at `(left, top)`, from the picture, darkened.
+    fn patch(
+        &mut self,
+        picture: &Picture,
+        report: &PictureReport,
+        (x, y): (usize, usize),
+        (left, top): (usize, usize),
+        brightness: f64,
+    ) {
+        let placement = &report.placement;
+        // Pixels of the model's square for one pixel of the panel.
+        let scale = report.side as f64 / (report.grid * PATCH) as f64;
+        for (dx, dy) in (0..PATCH * PATCH).map(|i| (i % PATCH, i / PATCH)) {
+            let column = placement.left + ((x + dx) as f64 + 0.5) * scale * placement.step_x;
+            let row = placement.top + ((y + dy) as f64 + 0.5) * scale * placement.step_y;
+            let colour = pixel(picture, column, row).unwrap_or([90; 3]);
+            let colour = colour.map(|level| (f64::from(level) * brightness) as u8);
+            self.set(left + x + dx, top + y + dy, colour);
+        }
+    }
+
+    /// Frames the patches of one token, `inset` pixels inside their outer edges.
+    fn outline(
+        &mut self,
+        report: &PictureReport,
+        patches: &[u32],
+        (left, top): (usize, usize),
+        inset: usize,
+        colour: Colour,
+    ) {
+        let columns = patches.iter().map(|patch| *patch as usize % report.grid);
+        let rows = patches.iter().map(|patch| *patch as usize / report.grid);
+        let (Some(x0), Some(x1)) = (columns.clone().min(), columns.max()) else { return };
+        let (Some(y0), Some(y1)) = (rows.clone().min(), rows.max()) else { return };
+        let (x0, x1) = (left + x0 * PATCH + inset, left + (x1 + 1) * PATCH - 1 - inset);
+        let (y0, y1) = (top + y0 * PATCH + inset, top + (y1 + 1) * PATCH - 1 - inset);
+        for x in x0..=x1 {
+            self.set(x, y0, colour);
+            self.set(x, y1, colour);
+        }
+        for y in y0..=y1 {
+            self.set(x0, y, colour);
+            self.set(x1, y, colour);
+        }
+    }
+
+    /// Writes `text` and returns where it ends.
+    fn text(&mut self, left: usize, top: usize, text: &str, colour: Colour) -> usize {
+        let mut x = left;
+        for glyph in text.chars().filter_map(|character| font8x8::BASIC_FONTS.get(character)) {
+            for (dy, bits) in glyph.into_iter().enumerate() {
+                for dx in (0..CHARACTER).filter(|dx| bits >> dx & 1 == 1) {
+                    self.set(x + dx, top + dy, colour);
+                }
+            }
+            x += CHARACTER;
+        }
+        x
+    }
+}
+
+/// The colour at a place of the picture; `None` outside of it.
+fn pixel(picture: &Picture, column: f64, row: f64) -> Option<Colour> {
+    if column < 0.0 || row < 0.0 || column as usize >= picture.width() {
+        return None;
+    }
+    let at = 3 * (row as usize * picture.width() + column as usize);
+    picture.rgb().get(at..at + 3)?.try_into().ok()
+}
