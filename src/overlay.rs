@@ -56,9 +56,9 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
             canvas.text(left, MARGIN + line * (CHARACTER + MARGIN), text, TEXT);
         }
         let top = header + MARGIN;
-        for patch in 0..patches {
+        for (patch, life) in life.iter().enumerate() {
             let (x, y) = (patch % report.grid * PATCH, patch / report.grid * PATCH);
-            let brightness = match (stage, life[patch]) {
+            let brightness = match (stage, *life) {
                 // Entered and stayed, or is not judged yet.
                 (_, Some(survived)) if survived == report.kept.len() => 1.0,
                 (0, Some(_)) => 1.0,
