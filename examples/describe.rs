@@ -20,7 +20,7 @@ fn main() -> std::process::ExitCode {
         let model = arguments.builder().build()?; // Llava::builder("folder").device(..).build()
         cli::say!("device: {}", model.device());
 
-        let mut chat = arguments.chat(&model);
+        let mut chat = arguments.chat(&model)?;
         arguments.adjust(chat.options_mut());
         let mut answer = chat.ask(parts)?;
         for event in &mut answer {

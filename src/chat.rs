@@ -116,7 +116,8 @@ impl<'m> Chat<'m> {
         self.options.validate()?;
         if let Some(pruning) = &self.pruning {
             pruning.validate(self.llava.model.decoder.depth())?;
-            pruning.schedule(self.llava.config.vision.patches(), 1, 1)?;
+            let (patches, depth) = (self.llava.config.vision.patches(), self.llava.model.decoder.depth());
+            pruning.rules().sizes(patches, patches, depth)?;
         }
         let known = (self.turns.len(), self.pictures.len());
         let prefilled = self.prefill(parts.into_iter().collect());
@@ -158,11 +159,9 @@ impl<'m> Chat<'m> {
         let positions: Vec<u32> = (reused as u32..rows.len() as u32).collect();
         let decoder = &llava.model.decoder;
         let mut filter = self.filter(&rows, reused);
-        let hidden = match (&mut filter, &self.pruning) {
-            (Some(filter), Some(pruning)) => {
-                decoder.prefill(embeddings, &positions, &mut self.cache, filter, pruning.evict)?
-            }
-            _ => decoder.forward(embeddings, &positions, &mut self.cache),
+        let hidden = match &mut filter {
+            Some(filter) => decoder.prefill(embeddings, &positions, &mut self.cache, filter)?,
+            None => decoder.forward(embeddings, &positions, &mut self.cache),
         };
         self.cache.next_position = rows.len() as u32;
         let last = hidden.dims()[0] - 1;
@@ -223,12 +222,13 @@ impl<'m> Chat<'m> {
     /// The filter for the pictures among the rows from `reused` on.
     fn filter(&self, rows: &[Row], reused: usize) -> Option<PrefillFilter> {
         let pruning = self.pruning.as_ref()?;
-        let mut filter = PrefillFilter::new(pruning, self.llava.model.decoder.depth());
+        let (patches, depth) = (self.llava.config.vision.patches(), self.llava.model.decoder.depth());
+        let mut filter = PrefillFilter::new(pruning, patches, depth);
         for (at, row) in rows[reused..].iter().enumerate() {
             if let Row::Vision { picture, token: 0 } = row
                 && let Some(pruned) = &self.pictures[*picture].pruned
             {
-                filter.add_picture(at, pruned.is_key.clone(), pruned.sizes.clone());
+                filter.add_picture(at, &pruned.candidates);
             }
         }
         Some(filter)
@@ -241,9 +241,10 @@ impl<'m> Chat<'m> {
             _ => None,
         });
         let judged = new.filter_map(|shown| Some((shown.pruned.as_ref()?, shown.placement)));
-        let pictures = judged.enumerate().map(|(number, (pruned, placement))| {
-            PictureReport::new(pruned, vision, placement, number, &filter.steps)
-        });
+        let pictures =
+            judged.zip(&filter.admitted).enumerate().map(|(number, ((pruned, placement), admitted))| {
+                PictureReport::new(pruned, admitted, vision, placement, number, &filter.steps)
+            });
         PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
     }
 

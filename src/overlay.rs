@@ -137,7 +137,7 @@ impl Canvas {
         }
     }
 
-    /// Frames the patches of one token, `inset` pixels inside their outer edges.
+    /// Frames the patches of one token if they form a rectangle, `inset` pixels inside their outer edges.
     fn outline(
         &mut self,
         report: &PictureReport,
@@ -150,6 +150,9 @@ impl Canvas {
         let rows = patches.iter().map(|patch| *patch as usize / report.grid);
         let (Some(x0), Some(x1)) = (columns.clone().min(), columns.max()) else { return };
         let (Some(y0), Some(y1)) = (rows.clone().min(), rows.max()) else { return };
+        if (x1 + 1 - x0) * (y1 + 1 - y0) != patches.len() {
+            return; // patches here and there, such as a mean of what is alike
+        }
         let (x0, x1) = (left + x0 * PATCH + inset, left + (x1 + 1) * PATCH - 1 - inset);
         let (y0, y1) = (top + y0 * PATCH + inset, top + (y1 + 1) * PATCH - 1 - inset);
         for x in x0..=x1 {

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     config::{ModelConfig, VisionConfig},
     device::DeviceInfo,
-    drop::prefill::FilterStep,
+    drop::prefill::{Admitted, FilterStep},
     image::Placement,
     model::PrunedFeatures,
 };
@@ -103,10 +103,14 @@ pub struct PictureReport {
     pub placement: Placement,
     /// Merged windows (row-major), most similar first.
     pub merged_windows: Vec<usize>,
+    /// The mean cosine within each window; empty where none were compared.
+    pub window_similarity: Vec<f32>,
     /// Tokens in the tower behind the merge.
     pub tower_tokens: usize,
     /// The patches (raster indices) of each token that entered the decoder.
     pub tokens: Vec<Vec<u32>>,
+    /// The attention of `[CLS]` to each of them; empty where it was not asked for.
+    pub class_attention: Vec<f32>,
     /// Indices of the protected tokens.
     pub key_tokens: Vec<usize>,
     /// The tokens that went on behind each pruning layer.
@@ -114,41 +118,49 @@ pub struct PictureReport {
 }
 
 /// The tokens that went on behind a layer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Kept {
     /// The layer, counted from 0.
     pub layer: usize,
     /// Indices among the tokens that entered the decoder, ascending.
     pub tokens: Vec<usize>,
+    /// How important each token was that was still there, dropped ones included.
+    pub importance: Vec<f32>,
 }
 
 impl PictureReport {
     /// The report on picture `number` of a pass with these filters.
     pub(crate) fn new(
         pruned: &PrunedFeatures,
+        admitted: &Admitted,
         vision: &VisionConfig,
         placement: Placement,
         number: usize,
         steps: &[FilterStep],
     ) -> Self {
-        let mut alive: Vec<usize> = (0..pruned.tokens.len()).collect();
+        let entered = pruned.entered(admitted);
+        let mut alive: Vec<usize> = (0..entered.tokens.len()).collect();
         let mut kept = Vec::new();
         for step in steps {
             if let Some(stayed) = step.kept.get(number) {
                 alive = stayed.iter().map(|token| alive[*token]).collect();
-                kept.push(Kept { layer: step.layer, tokens: alive.clone() });
+                let importance = step.importance.get(number).cloned().unwrap_or_default();
+                kept.push(Kept { layer: step.layer, tokens: alive.clone(), importance });
             }
         }
-        let is_key = pruned.is_key.iter().enumerate();
+        let (merged_windows, window_similarity) =
+            pruned.merge.clone().map_or_else(Default::default, |merge| (merge.windows, merge.similarity));
         Self {
             grid: vision.grid(),
             side: vision.image_size,
             placement,
-            tower_tokens: pruned.tower_tokens,
-            merged_windows: pruned.merged_windows.clone().unwrap_or_default(),
-            tokens: pruned.tokens.patches.clone(),
-            key_tokens: is_key.filter(|(_, is_key)| **is_key == 1).map(|(token, _)| token).collect(),
+            tower_tokens: pruned.tower_tokens.len(),
+            merged_windows,
+            window_similarity,
+            tokens: entered.tokens.patches,
+            class_attention: entered.class_attention.unwrap_or_default(),
+            key_tokens: admitted.key_tokens.clone(),
             kept,
         }
     }

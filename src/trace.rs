@@ -244,19 +244,18 @@ fn drop_tokens(model: &LlavaModel, fixture: &Fixture, pruning: &Pruning, trace: 
         })
         .sum();
     let layers = fixture.config.text.num_hidden_layers;
-    let mut filter = PrefillFilter::new(pruning, layers);
-    filter.add_picture(start, picture.is_key.clone(), None);
+    let mut filter = PrefillFilter::new(pruning, fixture.config.vision.patches(), layers);
+    filter.add_picture(start, &picture.candidates);
     let embeddings = model.splice(&fixture.prompt, &[picture.features])?;
     let positions: Vec<u32> = (0..embeddings.dims()[0] as u32).collect();
     let mut cache = model.decoder.new_cache();
-    let hidden = model.decoder.prefill(embeddings, &positions, &mut cache, &mut filter, pruning.evict)?;
+    let hidden = model.decoder.prefill(embeddings, &positions, &mut cache, &mut filter)?;
     let rows = hidden.dims()[0];
     let logits = model.decoder.logits(hidden.slice([rows - 1..rows]))?;
 
-    let is_key = picture.is_key.iter().enumerate();
-    trace.key_token_set = Some(is_key.filter(|(_, is_key)| **is_key == 1).map(|(token, _)| token).collect());
-    trace.merged_windows_by_similarity = picture.merged_windows;
-    trace.vision_tokens = Some(picture.tokens.len());
+    trace.key_token_set = filter.admitted.first().map(|admitted| admitted.key_tokens.clone());
+    trace.merged_windows_by_similarity = picture.merge.map(|merge| merge.windows);
+    trace.vision_tokens = Some(picture.tower_tokens.len());
     trace.kept_at_each_pruning_layer = Some(filter.steps.iter().map(|step| step.kept.concat()).collect());
     trace.kv_length_per_layer = Some(cache.rows_per_layer());
     trace.next_token = Some(most_likely(&logits));

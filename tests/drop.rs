@@ -7,9 +7,10 @@ use mustdrop::{
         budget::schedule,
         decode::evictions,
         prefill::FilterStep,
+        token_map::member_table,
         vision::{MergePlan, key_tokens},
     },
-    oracle::vision::WindowSimilarityParams,
+    oracle::vision::{ABSENT, WindowSimilarityParams},
 };
 use proptest::prelude::*;
 
@@ -118,8 +119,11 @@ proptest! {
         patches.sort_unstable();
         prop_assert!(patches.into_iter().eq(0..side * side));
         prop_assert!(plan.windows.windows(2).all(|pair| similarity[pair[0]] >= similarity[pair[1]]));
-        let members = plan.members(1, 9);
-        prop_assert_eq!(members.len(), 9 * (plan.tokens.len() + 1));
+        let (table, places) = member_table(1, plan.tokens.patches.iter().map(Vec::as_slice));
+        prop_assert_eq!(table.len(), places * (plan.tokens.len() + 1));
+        let mut rows: Vec<u32> = table.into_iter().filter(|row| *row != ABSENT).collect();
+        rows.sort_unstable();
+        prop_assert!(rows.into_iter().eq(0..side * side + 1), "every row goes into one mean");
     }
 
     #[test]
@@ -132,7 +136,7 @@ proptest! {
             let rows: Vec<u32> = (0..alive.len() as u32).filter(|row| *row == 0 || keep >> row & 1 == 1).collect();
             alive = rows.iter().map(|row| alive[*row as usize]).collect();
             entering.push(alive.clone());
-            steps.push(FilterStep { layer: 2 + 3 * index, kept: Vec::new(), rows });
+            steps.push(FilterStep { layer: 2 + 3 * index, rows, ..FilterStep::default() });
         }
         let evictions = evictions(&steps);
         let last = 2 + 3 * (keeps.len() - 1);

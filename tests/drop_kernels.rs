@@ -7,7 +7,7 @@ use common::noise;
 use mustdrop::{DeviceSelect, device::Compute, kernel, oracle};
 use oracle::{
     decode::GatherRowsParams,
-    prefill::{DualAttentionParams, LogSumExpParams, RankParams, TextAttentionParams},
+    prefill::{CompactParams, DualAttentionParams, LogSumExpParams, TextAttentionParams, TopKParams},
     vision::{ABSENT, WindowMergeParams, WindowSimilarityParams},
 };
 
@@ -189,19 +189,54 @@ fn dual_attention() {
 }
 
 #[test]
-fn rank() {
+fn top_k() {
     for count in LENGTHS {
-        // Few different scores: ties everywhere.
-        let score: Vec<f32> = noise(9, count).iter().map(|x| (x * 4.0).round()).collect();
-        let preferred: Vec<u32> = (0..count as u32).map(|j| u32::from(j % 7 == 3)).collect();
-        let mut expected = vec![u32::MAX; count];
-        oracle::prefill::rank(&RankParams { count: count as u32 }, &score, &preferred, &mut expected);
-        let preferred = kernel::integers(preferred, [count], &adapter());
-        let found = integers(kernel::prefill::rank(&tensor(&score, [count]), &preferred));
-        assert_eq!(found, expected, "{count}");
-        let mut sorted = found;
-        sorted.sort_unstable();
-        assert!(sorted.into_iter().eq(0..count as u32), "every place is taken once");
+        for k in [0, 1, count / 3, count, count + 1] {
+            // Few different scores: ties everywhere.
+            let score: Vec<f32> = noise(9, count).iter().map(|x| (x * 4.0).round()).collect();
+            let preferred: Vec<u32> = (0..count as u32).map(|j| u32::from(j % 7 == 3)).collect();
+            let mut expected = vec![u32::MAX; count];
+            let params = TopKParams { count: count as u32, k: k as u32 };
+            oracle::prefill::top_k(&params, &score, &preferred, &mut expected);
+            let preferred = kernel::integers(preferred, [count], &adapter());
+            let found = integers(kernel::prefill::top_k(&tensor(&score, [count]), &preferred, k));
+            assert_eq!(found, expected, "{params:?}");
+            assert_eq!(found.iter().sum::<u32>() as usize, k.min(count), "neither more nor less");
+        }
+    }
+}
+
+#[test]
+fn compact() {
+    for count in LENGTHS {
+        for share in [1, 2, 7] {
+            let stays: Vec<u32> = (0..count as u32).map(|i| u32::from(i % share == 0)).collect();
+            let is_key: Vec<u32> = (0..count as u32).map(|i| u32::from(i % 5 == 0)).collect();
+            let kept = stays.iter().sum::<u32>() as usize;
+            let params = CompactParams { count: count as u32, kept: kept as u32, offset: 35 };
+            let (mut index, mut kept_is_key) = (vec![u32::MAX; kept], vec![u32::MAX; kept]);
+            oracle::prefill::compact(&params, &stays, &is_key, &mut index, &mut kept_is_key);
+            let on_adapter = |values: Vec<u32>| kernel::integers(values, [count], &adapter());
+            let (found, found_is_key) =
+                kernel::prefill::compact(&on_adapter(stays), &on_adapter(is_key), kept, 35);
+            assert_eq!((integers(found), integers(found_is_key)), (index.clone(), kept_is_key), "{params:?}");
+            assert!(index.into_iter().eq((35..).step_by(share as usize).take(kept)), "ascending, from 35");
+        }
+    }
+}
+
+#[test]
+fn several_tensors_come_back_together_as_they_were() {
+    for device in [adapter(), Compute::open(&DeviceSelect::Cpu).expect("a CPU").burn()] {
+        let whole: Vec<u32> = vec![0, 1, 576, (1 << 24) - 1];
+        let numbers = noise(11, 65);
+        let mut parts = kernel::ReadBack::default();
+        parts.integers(&kernel::integers(whole.clone(), [4], &device));
+        parts.integers(&kernel::integers(Vec::new(), [0], &device));
+        parts.numbers(&Tensor::from_data(TensorData::new(numbers.clone(), [65]), &device));
+        let parts: Vec<Vec<f32>> = parts.read("test").expect("read").collect();
+        assert_eq!(parts[0], whole.iter().map(|whole| *whole as f32).collect::<Vec<_>>());
+        assert_eq!((parts[1].len(), &parts[2], parts.len()), (0, &numbers, 3));
     }
 }
 

@@ -46,17 +46,16 @@ fn pass(device: &DeviceSelect, pruning: &Pruning) -> (Vec<f32>, Vec<Vec<usize>>,
     let checkpoint = Checkpoint::open(&files).expect("weights");
     let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, false).expect("a model");
     let image = model.encode_image_pruned(&fixture.pixels, pruning).expect("an image");
-    let mut filter = PrefillFilter::new(pruning, model.decoder.depth());
-    filter.add_picture(20, image.is_key.clone(), image.sizes.clone());
+    let mut filter = PrefillFilter::new(pruning, fixture.config.vision.patches(), model.decoder.depth());
+    filter.add_picture(20, &image.candidates);
     let rows = model.splice(&fixture.prompt, &[image.features]).expect("a prompt");
     let positions: Vec<u32> = (0..rows.dims()[0] as u32).collect();
     let mut cache = model.decoder.new_cache();
-    let hidden =
-        model.decoder.prefill(rows, &positions, &mut cache, &mut filter, pruning.evict).expect("a pass");
+    let hidden = model.decoder.prefill(rows, &positions, &mut cache, &mut filter).expect("a pass");
     let last = hidden.dims()[0] - 1;
     let logits = model.decoder.logits(hidden.slice([last..last + 1])).expect("logits");
     let kept = filter.steps.iter().map(|step| step.kept.concat()).collect();
-    let keys = (0..image.is_key.len()).filter(|token| image.is_key[*token] == 1).collect();
+    let keys = filter.admitted.first().expect("a picture").key_tokens.clone();
     (logits, kept, cache.rows_per_layer(), keys)
 }
 
@@ -231,16 +230,14 @@ fn a_prompt_that_ends_in_its_picture_is_not_filtered() {
     pruning.pruning_layers = Some(vec![0]);
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
     let image = model.encode_image_pruned(&pixels, &pruning).expect("a 2 x 2 grid: one small window");
-    let mut filter = PrefillFilter::new(&pruning, 2);
-    filter.add_picture(1, image.is_key.clone(), None);
+    let mut filter = PrefillFilter::new(&pruning, 4, 2);
+    filter.add_picture(1, &image.candidates);
     let prompt = mustdrop::prompt::PromptLayout::from_ids(&[3, IMAGE_TOKEN], IMAGE_TOKEN);
     let rows = model.splice(&prompt, &[image.features]).expect("a prompt");
     let count = rows.dims()[0];
     let positions: Vec<u32> = (0..count as u32).collect();
-    let hidden = model
-        .decoder
-        .prefill(rows, &positions, &mut model.decoder.new_cache(), &mut filter, true)
-        .expect("a pass");
+    let hidden =
+        model.decoder.prefill(rows, &positions, &mut model.decoder.new_cache(), &mut filter).expect("a pass");
     assert_eq!((hidden.dims()[0], filter.steps.len()), (count, 0));
 }
 
@@ -267,13 +264,13 @@ fn a_deep_decoder_keeps_the_caches_of_all_its_layers() {
     pruning.merge = false;
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
     let image = model.encode_image_pruned(&pixels, &pruning).expect("an image");
-    let mut filter = PrefillFilter::new(&pruning, 40);
-    filter.add_picture(1, image.is_key.clone(), None);
+    let mut filter = PrefillFilter::new(&pruning, 4, 40);
+    filter.add_picture(1, &image.candidates);
     let prompt = mustdrop::prompt::PromptLayout::from_ids(&[3, IMAGE_TOKEN, 4, 5], IMAGE_TOKEN);
     let rows = model.splice(&prompt, &[image.features]).expect("a prompt");
     let positions: Vec<u32> = (0..rows.dims()[0] as u32).collect();
     let mut cache = model.decoder.new_cache();
-    model.decoder.prefill(rows, &positions, &mut cache, &mut filter, true).expect("a pass");
+    model.decoder.prefill(rows, &positions, &mut cache, &mut filter).expect("a pass");
     // 4 patches, 1 of them key; 3 text tokens. The first pruning layer of 40 is 3.
     let expected: Vec<usize> = (0..40).map(|layer| if layer < 3 { 7 } else { 4 }).collect();
     assert_eq!(cache.rows_per_layer(), expected);

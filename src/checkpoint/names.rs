@@ -34,11 +34,12 @@ pub(super) fn canonical(stored: &str) -> Cow<'_, str> {
 }
 
 /// Whether a tensor that nobody asked for does no harm: constants that old versions saved, and the parts of
-/// CLIP that come after the layers a LLaVA looks at.
+/// a vision tower that come after the layers a LLaVA looks at.
 pub(super) fn is_harmless(canonical: &str) -> bool {
     canonical.ends_with(".position_ids")
         || canonical.ends_with(".rotary_emb.inv_freq")
         || canonical.starts_with("vision_tower.post_layernorm.")
+        || canonical.starts_with("vision_tower.head.")
         || canonical.starts_with("vision_tower.visual_projection.")
         || canonical.starts_with("visual_projection.")
 }

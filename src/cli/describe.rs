@@ -73,7 +73,7 @@ pub struct Describe {
     #[arg(long, value_name = "R")]
     repetition_penalty: Option<f32>,
 
-    /// Seed for temperatures above 0
+    /// Seed for temperatures above 0 and for --policy random
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
@@ -122,11 +122,15 @@ impl Describe {
     }
 
     /// A new conversation that drops vision tokens as the arguments say.
-    pub fn chat<'m>(&self, model: &'m Llava) -> Chat<'m> {
-        match self.pruning.pruning() {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] if they contradict each other.
+    pub fn chat<'m>(&self, model: &'m Llava) -> crate::Result<Chat<'m>> {
+        Ok(match self.pruning.pruning(self.seed)? {
             Some(pruning) => model.chat().pruning(pruning),
             None => model.chat(),
-        }
+        })
     }
 
     /// Changes the model's own rules to what the arguments say.
@@ -165,8 +169,9 @@ impl DescribeCommand {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         // Pictures first: a wrong path is said before seconds are spent on the model.
         let parts = self.describe.parts()?;
+        let pruning = self.describe.pruning.pruning(self.describe.seed)?;
         let shown = match (&self.overlay, parts.first()) {
-            (Some(_), _) if self.describe.pruning.pruning().is_none() => {
+            (Some(_), _) if pruning.is_none() => {
                 let found = "no option that drops vision tokens";
                 return Err(Error::argument("--overlay", "--keep or thresholds beside it", found).into());
             }
@@ -178,7 +183,7 @@ impl DescribeCommand {
         let model = self.describe.builder().build()?;
         spinner.suspend(|| say!("device: {}, weights: {}", model.device(), model.weight_format()));
         spinner.set_message("looking at the picture");
-        let mut chat = self.describe.chat(&model);
+        let mut chat = self.describe.chat(&model)?;
         self.describe.adjust(chat.options_mut());
         let mut answer = chat.ask(parts)?;
         spinner.finish_and_clear();

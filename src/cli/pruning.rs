@@ -2,15 +2,26 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::{Pruning, drop::Keep};
+use crate::{
+    Error, Pruning, Result,
+    drop::{Keep, PolicyName, Positions, Preset, RowOrder},
+};
 
 /// How vision tokens are dropped; without any of these, none are.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Dropping vision tokens (MustDrop)")]
+#[command(next_help_heading = "Dropping vision tokens")]
 pub struct PruningArguments {
+    /// Who chooses: mustdrop, or for comparison none, random, pool, fastv or visionzip [default: mustdrop]
+    #[arg(long, value_name = "NAME")]
+    policy: Option<PolicyName>,
+
     /// Keep N vision tokens of each picture, or P% of its patches: the mean over all decoder layers
-    #[arg(long, value_name = "N|P%", conflicts_with_all = ["global_thr", "individual_thr"])]
+    #[arg(long, value_name = "N|P%", conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
     keep: Option<Keep>,
+
+    /// The paper's thresholds: retain-192, retain-128 or retain-64
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["global_thr", "individual_thr"])]
+    preset: Option<Preset>,
 
     /// Drop tokens whose share of the text's attention is below G (with --individual-thr)
     #[arg(long, value_name = "G", requires = "individual_thr")]
@@ -27,6 +38,10 @@ pub struct PruningArguments {
     /// Switch a stage off; may be repeated
     #[arg(long, value_name = "STAGE", value_enum)]
     without: Vec<Stage>,
+
+    /// As the authors' code has it: merged windows first, and positions numbered anew behind every filter
+    #[arg(long)]
+    reference: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,18 +55,40 @@ enum Stage {
 }
 
 impl PruningArguments {
-    /// The rules these arguments ask for; `None` if there are none.
-    pub fn pruning(&self) -> Option<Pruning> {
-        let mut pruning = match (self.keep, self.global_thr.zip(self.individual_thr)) {
-            (Some(keep), _) => Pruning::mustdrop().keep(keep),
-            (None, Some((global, individual))) => Pruning::mustdrop().thresholds(global, individual),
-            (None, None) if self.pruning_layers.is_none() && self.without.is_empty() => return None,
-            (None, None) => Pruning::mustdrop(),
-        };
+    /// The rules these arguments ask for, `seed` being that of `--policy random`; `None` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] if an option of MustDrop stands beside another policy.
+    pub fn pruning(&self, seed: u64) -> Result<Option<Pruning>> {
+        let thresholds = self.global_thr.zip(self.individual_thr);
+        let thresholds = thresholds.or(self.preset.map(Preset::thresholds));
+        let is_mustdrop = [
+            ("--preset, --global-thr or --individual-thr", thresholds.is_some()),
+            ("--pruning-layers", self.pruning_layers.is_some()),
+            ("--without", !self.without.is_empty()),
+            ("--reference", self.reference),
+        ];
+        let own = is_mustdrop.into_iter().find(|(_, is_given)| *is_given);
+        if let (Some((option, _)), Some(policy)) = (own, self.policy.filter(|p| *p != PolicyName::MustDrop)) {
+            return Err(Error::argument(option, "--policy mustdrop", format!("--policy {policy}")));
+        }
+        if own.is_none() && self.policy.is_none() && self.keep.is_none() {
+            return Ok(None);
+        }
+        let mut pruning = Pruning::policy(self.policy.unwrap_or_default());
+        if let Some((global, individual)) = thresholds {
+            pruning = pruning.thresholds(global, individual);
+        }
+        if self.reference {
+            (pruning.order, pruning.positions) = (RowOrder::Similarity, Positions::Compact);
+        }
+        pruning.keep = self.keep;
+        pruning.seed = seed;
         pruning.pruning_layers.clone_from(&self.pruning_layers);
         pruning.merge = !self.without.contains(&Stage::Merge);
         pruning.filter = !self.without.contains(&Stage::Filter);
         pruning.evict = !self.without.contains(&Stage::Evict);
-        Some(pruning)
+        Ok(Some(pruning))
     }
 }

@@ -27,7 +27,7 @@ pub use generation::GenerationDefaults;
 pub use preprocessor::preprocessor;
 pub use rope::RopeScaling;
 pub use text::{TextConfig, TieWordEmbeddings};
-pub use vision::VisionConfig;
+pub use vision::{VisionConfig, VisionKind};
 
 /// What a model may ask for: far above any real model, far below what could overflow a product of sizes.
 mod limits {
@@ -140,16 +140,18 @@ impl ModelConfig {
         let vision = VisionConfig::read(&config)?;
         let text = TextConfig::read(&config)?;
         let strategies = [("default", FeatureSelect::Default), ("full", FeatureSelect::Full)];
+        let strategy = "vision_feature_select_strategy";
+        let feature_select = config.choice(strategy, FeatureSelect::Default, &strategies)?;
+        if vision.kind.classes() == 0 && feature_select == FeatureSelect::Default {
+            // transformers would cut off the first patch in place of the class token.
+            return Err(config.unexpected(strategy, "\"full\", as the vision tower has no class token"));
+        }
         Ok(Self {
             projector_activation: Activation::read(&config, "projector_hidden_act", Activation::Gelu)?,
             projector_bias: config.flag("multimodal_projector_bias", true)?,
             image_token: read_image_token(&config)?,
             feature_layers: FeatureLayers::read(&config, &vision)?,
-            feature_select: config.choice(
-                "vision_feature_select_strategy",
-                FeatureSelect::Default,
-                &strategies,
-            )?,
+            feature_select,
             vision,
             text,
         })
@@ -161,10 +163,10 @@ impl ModelConfig {
         self.feature_layers.0.iter().filter_map(|layer| hidden_state(*layer, layers)).collect()
     }
 
-    /// The vision layer behind the last feature, if there is one.
-    pub fn class_attention_layer(&self) -> Option<usize> {
-        let needed = self.feature_states().into_iter().max()?;
-        (needed < self.vision.num_hidden_layers).then_some(needed)
+    /// The vision layer whose attention names the key tokens: the one behind the last feature, or the tower's last.
+    pub fn class_attention_layer(&self) -> usize {
+        let needed = self.feature_states().into_iter().max().unwrap_or(0);
+        needed.min(self.vision.num_hidden_layers - 1)
     }
 
     /// Whether a tensor (by its canonical name) belongs to a vision layer behind the last feature.

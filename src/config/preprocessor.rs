@@ -16,15 +16,30 @@ const CLIP_SIDE: usize = 224;
 /// Pillow's number for bicubic interpolation.
 const BICUBIC: usize = 3;
 
-/// The image processors that do the same to a picture.
-const PROCESSORS: [(&str, ()); 7] = [
-    ("CLIPImageProcessor", ()),
-    ("CLIPImageProcessorFast", ()),
-    ("CLIPImageProcessorPil", ()),
-    ("CLIPFeatureExtractor", ()),
-    ("LlavaImageProcessor", ()),
-    ("LlavaImageProcessorFast", ()),
-    ("LlavaImageProcessorPil", ()),
+/// What processors do where the file does not say.
+#[derive(Clone, Copy)]
+struct Family {
+    center_crop: bool,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+const CLIP: Preprocessor = Preprocessor::CLIP;
+const CLIP_FAMILY: Family = Family { center_crop: true, mean: CLIP.mean, std: CLIP.std };
+const SIGLIP_FAMILY: Family = Family { center_crop: false, mean: [0.5; 3], std: [0.5; 3] };
+
+/// The image processors, by what they do to a picture.
+const PROCESSORS: [(&str, Family); 10] = [
+    ("CLIPImageProcessor", CLIP_FAMILY),
+    ("CLIPImageProcessorFast", CLIP_FAMILY),
+    ("CLIPImageProcessorPil", CLIP_FAMILY),
+    ("CLIPFeatureExtractor", CLIP_FAMILY),
+    ("LlavaImageProcessor", CLIP_FAMILY),
+    ("LlavaImageProcessorFast", CLIP_FAMILY),
+    ("LlavaImageProcessorPil", CLIP_FAMILY),
+    ("SiglipImageProcessor", SIGLIP_FAMILY),
+    ("SiglipImageProcessorFast", SIGLIP_FAMILY),
+    ("SiglipImageProcessorPil", SIGLIP_FAMILY),
 ];
 
 /// Reads how the model wants its pictures; CLIP's way at the tower's size if no file says.
@@ -57,23 +72,26 @@ pub fn preprocessor(files: &ModelFiles, vision: &VisionConfig) -> Result<Preproc
 }
 
 fn read(config: &Fields, vision: &VisionConfig) -> Result<Preprocessor> {
-    config.choice("image_processor_type", (), &PROCESSORS)?;
+    let family = config.choice("image_processor_type", CLIP_FAMILY, &PROCESSORS)?;
     config.count("resample", BICUBIC, BICUBIC..=BICUBIC)?;
     if !config.flag("do_resize", true)? {
         return Err(config.unexpected("do_resize", "true"));
     }
-    let clip = Preprocessor::default();
     let (mean, std) = if config.flag("do_normalize", true)? {
         (
-            read_channels(config, "image_mean", clip.mean, -1e3..=1e3)?,
-            read_channels(config, "image_std", clip.std, 1e-6..=1e3)?,
+            read_channels(config, "image_mean", family.mean, -1e3..=1e3)?,
+            read_channels(config, "image_std", family.std, 1e-6..=1e3)?,
         )
     } else {
         ([0.0; 3], [1.0; 3])
     };
     let preprocessor = Preprocessor {
         resize: read_resize(config)?,
-        crop: if config.flag("do_center_crop", true)? { Some(read_crop(config)?) } else { None },
+        crop: if config.flag("do_center_crop", family.center_crop)? {
+            Some(read_crop(config)?)
+        } else {
+            None
+        },
         rescale: match config.flag("do_rescale", true)? {
             true => config.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)? as f32,
             false => 1.0,

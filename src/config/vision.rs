@@ -1,11 +1,33 @@
-//! The vision tower: a CLIP vision transformer.
+//! The vision tower: a CLIP or SigLIP vision transformer.
 
 use super::{Activation, fields::Fields, limits};
 use crate::error::Result;
 
-/// The shape of a CLIP vision tower (`vision_config`).
+/// The architecture of a vision tower (`model_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VisionKind {
+    /// `clip_vision_model`: a class token, a norm before the first layer, patches embedded without bias.
+    Clip,
+    /// `siglip_vision_model`: patches alone, embedded with a bias.
+    Siglip,
+}
+
+impl VisionKind {
+    /// Class tokens in front of the patches.
+    pub fn classes(self) -> usize {
+        match self {
+            Self::Clip => 1,
+            Self::Siglip => 0,
+        }
+    }
+}
+
+/// The shape of a vision tower (`vision_config`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct VisionConfig {
+    /// Its architecture.
+    pub kind: VisionKind,
     /// Width of a token's vector.
     pub hidden_size: usize,
     /// Width of the MLP's inner layer.
@@ -28,6 +50,7 @@ pub struct VisionConfig {
 
 /// What `CLIPVisionConfig` fills in where `vision_config` leaves a field out: ViT-B/32.
 const CLIP_DEFAULTS: VisionConfig = VisionConfig {
+    kind: VisionKind::Clip,
     hidden_size: 768,
     intermediate_size: 3072,
     num_hidden_layers: 12,
@@ -47,6 +70,15 @@ const LLAVA_DEFAULTS: VisionConfig = VisionConfig {
     num_attention_heads: 16,
     image_size: 336,
     patch_size: 14,
+    ..CLIP_DEFAULTS
+};
+
+/// What `SiglipVisionConfig` takes where a field is missing: base size, 224 pixels, patches of 16.
+const SIGLIP_DEFAULTS: VisionConfig = VisionConfig {
+    kind: VisionKind::Siglip,
+    patch_size: 16,
+    layer_norm_eps: 1e-6,
+    hidden_act: Activation::GeluTanh,
     ..CLIP_DEFAULTS
 };
 
@@ -73,10 +105,16 @@ impl VisionConfig {
 
     /// Reads `vision_config` of the whole configuration.
     pub(super) fn read(config: &Fields) -> Result<Self> {
-        let default = if config.has("vision_config") { CLIP_DEFAULTS } else { LLAVA_DEFAULTS };
         let fields = config.object("vision_config")?;
-        fields.choice("model_type", (), &[("clip_vision_model", ())])?;
+        let kinds = [("clip_vision_model", VisionKind::Clip), ("siglip_vision_model", VisionKind::Siglip)];
+        let kind = fields.choice("model_type", VisionKind::Clip, &kinds)?;
+        let default = match kind {
+            _ if !config.has("vision_config") => LLAVA_DEFAULTS,
+            VisionKind::Clip => CLIP_DEFAULTS,
+            VisionKind::Siglip => SIGLIP_DEFAULTS,
+        };
         let vision = Self {
+            kind,
             hidden_size: fields.count("hidden_size", default.hidden_size, 1..=limits::WIDTH)?,
             intermediate_size: fields.count(
                 "intermediate_size",

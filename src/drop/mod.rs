@@ -4,15 +4,20 @@
 //! - [`prefill`], in the decoder's first pass: tokens that text pays little attention to are dropped.
 //! - [`decode`], before the first decode step: the caches of the layers that saw them are cut to the survivors.
 //!
-//! Scores are computed by the kernels of the same names; here they become decisions.
+//! Scores are computed by the kernels of the same names; here they become decisions. Other ways to choose stand
+//! beside MustDrop in [`policy`].
 
 pub mod budget;
 pub mod decode;
+pub mod policy;
 pub mod prefill;
 pub mod token_map;
 pub mod vision;
 
 pub use budget::Keep;
+pub use policy::PolicyName;
+
+use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
@@ -49,10 +54,50 @@ pub enum Turns {
     Requery,
 }
 
+/// The levels for which the paper publishes thresholds, by the mean number of tokens it found with LLaVA 1.5.
+///
+/// They fix no budget: how many tokens stay depends on the picture, the question and the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preset {
+    /// About 192 tokens: g = 0.001, a = 0.001.
+    Retain192,
+    /// About 128 tokens: g = 0.0012, a = 0.001.
+    Retain128,
+    /// About 64 tokens: g = 0.011, a = 0.01.
+    Retain64,
+}
+
+impl Preset {
+    /// Global and individual threshold (`g`, `a`).
+    pub fn thresholds(self) -> (f32, f32) {
+        match self {
+            Self::Retain192 => (0.001, 0.001),
+            Self::Retain128 => (0.0012, 0.001),
+            Self::Retain64 => (0.011, 0.01),
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "retain-192" => Ok(Self::Retain192),
+            "retain-128" => Ok(Self::Retain128),
+            "retain-64" => Ok(Self::Retain64),
+            _ => Err(Error::argument("--preset", "retain-192, retain-128 or retain-64", format!("{text:?}"))),
+        }
+    }
+}
+
 /// What is dropped, stage by stage. The default is the paper's method for about 192 tokens.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Pruning {
+    /// Who chooses. All but MustDrop heed nothing of the rest but `keep`, `turns`, `seed` and `positions`.
+    pub policy: PolicyName,
     /// Whether alike windows are merged in the tower (stage V).
     pub merge: bool,
     /// Whether tokens are dropped during the prefill (stage P).
@@ -80,11 +125,14 @@ pub struct Pruning {
     pub order: RowOrder,
     /// Positions of the survivors.
     pub positions: Positions,
+    /// Seed of [`PolicyName::Random`].
+    pub seed: u64,
 }
 
 impl Default for Pruning {
     fn default() -> Self {
         Self {
+            policy: PolicyName::MustDrop,
             merge: true,
             filter: true,
             evict: true,
@@ -98,6 +146,7 @@ impl Default for Pruning {
             pruning_layers: None,
             order: RowOrder::Raster,
             positions: Positions::Original,
+            seed: 0,
         }
     }
 }
@@ -116,6 +165,17 @@ impl Pruning {
     /// Every stage off: the dense model.
     pub fn none() -> Self {
         Self { merge: false, filter: false, evict: false, ..Self::default() }
+    }
+
+    /// Another way to choose, as a baseline; most need a budget ([`keep`](Self::keep)).
+    pub fn policy(policy: PolicyName) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
+    /// The paper's thresholds for one of its three levels.
+    pub fn preset(self, preset: Preset) -> Self {
+        let (global, individual) = preset.thresholds();
+        self.thresholds(global, individual)
     }
 
     /// A fixed budget: the mean number of a picture's tokens over all decoder layers.
@@ -149,17 +209,6 @@ impl Pruning {
         scaled
     }
 
-    /// With a budget: how many of a picture's tokens enter a decoder of `layers` layers, and how many go on behind
-    /// each pruning layer.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Argument`] if the budget is 0 or above the picture's number of patches.
-    pub fn schedule(&self, patches: usize, tokens: usize, layers: usize) -> Result<Option<Vec<usize>>> {
-        let Some(keep) = self.keep else { return Ok(None) };
-        Ok(Some(budget::schedule(keep.tokens(patches)?, tokens, layers, &self.layers(layers))))
-    }
-
     /// Checks every value against its range, for a decoder of `layers` layers.
     ///
     /// # Errors
@@ -177,7 +226,11 @@ impl Pruning {
         in_range("global_threshold", self.global_threshold.into(), 0.0, 1e6)?;
         in_range("individual_threshold", self.individual_threshold.into(), 0.0, 1e6)?;
         in_range("window", self.window as f64, 2.0, 4.0)?;
-        if self.keep.is_some() && !self.filter {
+        if self.keep.is_none() && self.policy.needs_budget() {
+            let expected = format!("a number of tokens or a share with --policy {}", self.policy);
+            return Err(Error::argument("--keep", expected, "none"));
+        }
+        if self.keep.is_some() && !self.filter && self.policy == PolicyName::MustDrop {
             return Err(Error::argument("keep", "the prefill filter switched on", "a budget without it"));
         }
         let chosen = self.layers(layers);

@@ -1,7 +1,7 @@
 //! Stage V: windows of alike patches become one token, and `[CLS]` names the tokens to protect.
 
 use super::{Pruning, RowOrder, token_map::TokenMap};
-use crate::oracle::vision::{ABSENT, WindowSimilarityParams};
+use crate::oracle::vision::WindowSimilarityParams;
 
 /// Which windows of a picture are merged, and the tokens that result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,20 +37,6 @@ impl MergePlan {
             patches.sort_by_key(|patches| patches[patches.len() / 2]);
         }
         Self { windows, tokens: TokenMap { patches } }
-    }
-
-    /// The rows each token is the mean of, behind `first` rows that stay as they are: a list of `members`
-    /// places a token, filled up with [`ABSENT`].
-    pub fn members(&self, first: u32, members: usize) -> Vec<u32> {
-        let kept = (0..first).map(|row| vec![row]);
-        let merged =
-            self.tokens.patches.iter().map(|patches| patches.iter().map(|patch| patch + first).collect());
-        kept.chain(merged)
-            .flat_map(|rows: Vec<u32>| {
-                let absent = members.saturating_sub(rows.len());
-                rows.into_iter().chain(std::iter::repeat_n(ABSENT, absent))
-            })
-            .collect()
     }
 }
 

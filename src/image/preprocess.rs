@@ -73,17 +73,22 @@ pub struct Preprocessor {
     pub fit: Fit,
 }
 
-impl Default for Preprocessor {
+impl Preprocessor {
     /// CLIP ViT-L/14 at 336 pixels.
+    pub const CLIP: Self = Self {
+        resize: Resize::ShortestEdge(336),
+        crop: Some((336, 336)),
+        rescale: 1.0 / 255.0,
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+        fit: Fit::Crop,
+    };
+}
+
+impl Default for Preprocessor {
+    /// [`Preprocessor::CLIP`]
     fn default() -> Self {
-        Self {
-            resize: Resize::ShortestEdge(336),
-            crop: Some((336, 336)),
-            rescale: 1.0 / 255.0,
-            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
-            fit: Fit::Crop,
-        }
+        Self::CLIP
     }
 }
 

@@ -18,10 +18,11 @@ use crate::error::{Error, Result};
 pub const KERNELS: &[Kernel] = &[
     decode::GATHER_ROWS,
     nn::ROTARY,
+    prefill::COMPACT,
     prefill::DUAL_ATTENTION,
     prefill::LOG_SUM_EXP,
-    prefill::RANK,
     prefill::TEXT_ATTENTION,
+    prefill::TOP_K,
     vision::WINDOW_MERGE,
     vision::WINDOW_SIMILARITY,
 ];
@@ -50,6 +51,17 @@ pub fn integers<const D: usize>(values: Vec<u32>, shape: [usize; D], device: &De
     Tensor::from_data(TensorData::new(values, shape), (device, DType::U32))
 }
 
+/// The values of several tensors of whole numbers, one behind the other.
+pub fn concatenate(parts: Vec<Tensor<1, Int>>) -> Tensor<1, Int> {
+    let any = parts[0].clone();
+    let mut filled: Vec<_> = parts.into_iter().filter(|part| part.dims()[0] > 0).collect();
+    match filled.len() {
+        0 => any,
+        1 => filled.remove(0),
+        _ => Tensor::cat(filled, 0),
+    }
+}
+
 /// Reads whole numbers back to the host.
 ///
 /// # Errors
@@ -68,4 +80,41 @@ pub fn read_integers(tensor: Tensor<1, Int>, step: &'static str) -> Result<Vec<u
 pub fn read_numbers(tensor: Tensor<1>, step: &'static str) -> Result<Vec<f32>> {
     let data = tensor.try_into_data().map_err(|error| Error::device(step, error))?;
     data.try_to_vec().map_err(|error| Error::device(step, format!("{error:?}")))
+}
+
+/// Tensors of different lengths that come back to the host together: one transfer, however many they are.
+#[derive(Debug, Default)]
+pub struct ReadBack {
+    tensors: Vec<Tensor<1>>,
+}
+
+impl ReadBack {
+    /// Adds numbers; they come back in the order in which they were added.
+    pub fn numbers(&mut self, tensor: &Tensor<1>) {
+        self.tensors.push(tensor.clone());
+    }
+
+    /// Adds whole numbers below 2^24, which float32 holds exactly.
+    pub fn integers(&mut self, tensor: &Tensor<1, Int>) {
+        self.tensors.push(tensor.clone().float());
+    }
+
+    /// Reads all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] naming `step` if the device failed.
+    pub fn read(self, step: &'static str) -> Result<std::vec::IntoIter<Vec<f32>>> {
+        let lengths: Vec<usize> = self.tensors.iter().map(|tensor| tensor.dims()[0]).collect();
+        let filled: Vec<_> = self.tensors.into_iter().filter(|tensor| tensor.dims()[0] > 0).collect();
+        let all = if filled.is_empty() { Vec::new() } else { read_numbers(Tensor::cat(filled, 0), step)? };
+        let mut rest = all.as_slice();
+        let mut parts = Vec::with_capacity(lengths.len());
+        for length in lengths {
+            let (part, behind) = rest.split_at(length.min(rest.len()));
+            parts.push(part.to_vec());
+            rest = behind;
+        }
+        Ok(parts.into_iter())
+    }
 }

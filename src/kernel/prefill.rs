@@ -7,7 +7,7 @@ use super::{
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
 };
 use crate::oracle::prefill::{
-    self as oracle, DualAttentionParams, LogSumExpParams, RankParams, TextAttentionParams,
+    self as oracle, CompactParams, DualAttentionParams, LogSumExpParams, TextAttentionParams, TopKParams,
 };
 
 /// `shaders/prefill/log_sum_exp.wgsl`
@@ -19,8 +19,11 @@ pub const TEXT_ATTENTION: Kernel =
 /// `shaders/prefill/dual_attention.wgsl`
 pub const DUAL_ATTENTION: Kernel =
     Kernel::new("dual_attention", include_str!("../../shaders/prefill/dual_attention.wgsl"), [256, 1, 1]);
-/// `shaders/prefill/rank.wgsl`
-pub const RANK: Kernel = Kernel::new("rank", include_str!("../../shaders/prefill/rank.wgsl"), [64, 1, 1]);
+/// `shaders/prefill/top_k.wgsl`
+pub const TOP_K: Kernel = Kernel::new("top_k", include_str!("../../shaders/prefill/top_k.wgsl"), [64, 1, 1]);
+/// `shaders/prefill/compact.wgsl`
+pub const COMPACT: Kernel =
+    Kernel::new("compact", include_str!("../../shaders/prefill/compact.wgsl"), [64, 1, 1]);
 
 /// The logarithms of the rows' softmax denominators, `[rows, heads]`; see [`oracle::log_sum_exp`].
 pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2> {
@@ -101,18 +104,43 @@ pub fn dual_attention(
     (from_host(importance, [tokens], &device), integers(keep, [tokens], &device))
 }
 
-/// The place of every score among all; see [`oracle::rank`].
-pub fn rank(score: &Tensor<1>, preferred: &Tensor<1, Int>) -> Tensor<1, Int> {
+/// 1 for the `k` highest scores; see [`oracle::top_k`].
+pub fn top_k(score: &Tensor<1>, preferred: &Tensor<1, Int>, k: usize) -> Tensor<1, Int> {
     let [count] = score.dims();
-    let params = RankParams { count: count as u32 };
+    let params = TopKParams { count: count as u32, k: k as u32 };
     if let (Some(score), Some(preferred)) = (on_adapter(score), integers_on_adapter(preferred)) {
-        let launch = Launch::new(RANK).input(score).input(preferred).output([count], DType::U32);
-        let groups = [params.count.div_ceil(RANK.workgroup[0]), 1, 1];
+        let launch = Launch::new(TOP_K).input(score).input(preferred).output([count], DType::U32);
+        let groups = [params.count.div_ceil(TOP_K.workgroup[0]), 1, 1];
         return integers_from_adapter(launch.run(groups, &params).remove(0));
     }
-    let mut place = vec![0; count];
-    oracle::rank(&params, &host(score.clone()), &host_integers(preferred.clone()), &mut place);
-    integers(place, [count], &score.device())
+    let mut is_top = vec![0; count];
+    oracle::top_k(&params, &host(score.clone()), &host_integers(preferred.clone()), &mut is_top);
+    integers(is_top, [count], &score.device())
+}
+
+/// The indices of the `kept` tokens that stay, `offset` added, and whether they are protected; see
+/// [`oracle::compact`].
+pub fn compact(
+    stays: &Tensor<1, Int>,
+    is_key: &Tensor<1, Int>,
+    kept: usize,
+    offset: usize,
+) -> (Tensor<1, Int>, Tensor<1, Int>) {
+    let [count] = stays.dims();
+    let params = CompactParams { count: count as u32, kept: kept as u32, offset: offset as u32 };
+    if let (Some(stays), Some(is_key)) = (integers_on_adapter(stays), integers_on_adapter(is_key)) {
+        let launch = Launch::new(COMPACT).input(stays).input(is_key);
+        let launch = launch.output([kept], DType::U32).output([kept], DType::U32);
+        let groups = [params.count.div_ceil(COMPACT.workgroup[0]), 1, 1];
+        let mut outputs = launch.run(groups, &params);
+        let index = integers_from_adapter(outputs.remove(0));
+        return (index, integers_from_adapter(outputs.remove(0)));
+    }
+    let (mut index, mut kept_is_key) = (vec![0; kept], vec![0; kept]);
+    let device = stays.device();
+    let (stays, is_key) = (host_integers(stays.clone()), host_integers(is_key.clone()));
+    oracle::compact(&params, &stays, &is_key, &mut index, &mut kept_is_key);
+    (integers(index, [kept], &device), integers(kept_is_key, [kept], &device))
 }
 
 fn scale(head_dim: usize) -> f32 {

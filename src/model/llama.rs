@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     config::{Activation, TextConfig},
-    drop::{decode::evictions, prefill::PrefillFilter},
+    drop::{
+        decode::evictions,
+        prefill::{PrefillFilter, Survivors},
+    },
     error::{Error, Result},
     kernel,
 };
@@ -70,7 +73,7 @@ impl Decoder {
     ///
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
     pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
-        let mut pass = Pass::new(&self.rope, positions.to_vec(), &x.device());
+        let mut pass = Pass::new(&self.rope, positions, &x.device());
         let mut x = x;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             let attended = layer.attend(&x, &mut pass, cache);
@@ -80,7 +83,7 @@ impl Decoder {
     }
 
     /// As [`forward`](Self::forward), but rows that `filter` drops behind a layer do not go on, and in the end
-    /// the caches are cut to the survivors if `evict`.
+    /// the caches are cut to the survivors if its policy evicts.
     ///
     /// # Shapes
     ///
@@ -95,28 +98,24 @@ impl Decoder {
         positions: &[u32],
         cache: &mut KeyValueCache,
         filter: &mut PrefillFilter,
-        evict: bool,
     ) -> Result<Tensor<2>> {
-        let device = x.device();
         let past: Vec<usize> = cache.rows_per_layer();
-        let mut pass = Pass::new(&self.rope, positions.to_vec(), &device);
+        let mut pass = Pass::new(&self.rope, positions, &x.device());
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             let mut attended = layer.attend(&x, &mut pass, cache);
             if filter.is_due(index)
-                && let Some(survivors) =
-                    filter.survivors(index, &attended.query, &attended.keys, &pass.positions)?
+                && let Some(survivors) = filter.survivors(index, &attended.query, &attended.keys)?
             {
                 // What is dropped needs neither the output projection nor the MLP of this layer any more.
-                let count = survivors.rows.len();
-                let rows = kernel::integers(survivors.rows, [count], &device);
-                attended.output = kernel::decode::gather_rows(&attended.output, &rows);
-                x = kernel::decode::gather_rows(&x, &rows);
-                pass = Pass::new(&self.rope, survivors.positions, &device);
+                attended.output = kernel::decode::gather_rows(&attended.output, &survivors.rows);
+                x = kernel::decode::gather_rows(&x, &survivors.rows);
+                pass = pass.of(&self.rope, &survivors);
             }
             x = layer.finish(x, attended.output);
         }
-        if evict {
+        filter.finish()?;
+        if filter.evicts() {
             for (layer, rows) in evictions(&filter.steps) {
                 cache.layers[layer].keep(past[layer], &rows);
             }
@@ -230,26 +229,44 @@ struct Attended {
 
 /// What the layers share while the same rows pass through them.
 struct Pass {
-    positions: Vec<u32>,
+    rows: usize,
+    first_position: u32,
+    /// Sines and cosines of the rows' positions.
     rotary: Tensor<2>,
     mask: Option<CausalMask>,
     device: Device,
 }
 
 impl Pass {
-    fn new(rope: &Rope, positions: Vec<u32>, device: &Device) -> Self {
-        let table = rope.table(&positions);
+    fn new(rope: &Rope, positions: &[u32], device: &Device) -> Self {
+        let table = rope.table(positions);
         let shape = [positions.len(), table.len() / positions.len().max(1)];
         let rotary = Tensor::from_data(TensorData::new(table, shape), device);
-        Self { positions, rotary, mask: None, device: device.clone() }
+        let first_position = positions.first().copied().unwrap_or(0);
+        Self { rows: positions.len(), first_position, rotary, mask: None, device: device.clone() }
+    }
+
+    /// The rest of the pass, for the survivors of a filter.
+    fn of(&self, rope: &Rope, survivors: &Survivors) -> Self {
+        if survivors.renumber {
+            let positions: Vec<u32> = (self.first_position..).take(survivors.count).collect();
+            return Self::new(rope, &positions, &self.device);
+        }
+        Self {
+            rows: survivors.count,
+            first_position: self.first_position,
+            rotary: kernel::decode::gather_rows(&self.rotary, &survivors.rows),
+            mask: None,
+            device: self.device.clone(),
+        }
     }
 
     /// The causal mask behind `past` cached rows, of which layers hold different numbers once some were dropped;
     /// none for a single row, which sees everything.
     fn mask(&mut self, past: usize) -> Option<CausalMask> {
-        let rows = self.positions.len();
-        let mask = self.mask.take().unwrap_or_else(|| CausalMask::new(rows, past, &self.device)).behind(past);
+        let mask =
+            self.mask.take().unwrap_or_else(|| CausalMask::new(self.rows, past, &self.device)).behind(past);
         self.mask = Some(mask.clone());
-        (rows > 1).then_some(mask)
+        (self.rows > 1).then_some(mask)
     }
 }

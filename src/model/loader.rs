@@ -53,14 +53,14 @@ impl<'a> Loader<'a> {
 
     /// `{name}.weight` as `[outputs, inputs]` and, where `bias`, `{name}.bias`.
     pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
-        let parts = self.matrix(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = bias.then(|| self.vector(&format!("{name}.bias"), outputs)).transpose()?;
-        Ok(Linear::new(parts, bias))
+        self.flattened(name, &[outputs, inputs], bias)
     }
 
-    /// A matrix without bias whose stored `shape` is `[outputs, ...]`; the rest is flattened to inputs.
-    pub fn flattened(&self, name: &str, shape: &[usize]) -> Result<Linear> {
-        Ok(Linear::new(self.matrix(name, shape)?, None))
+    /// As [`linear`](Self::linear), for a matrix stored as `[outputs, ...]`; the rest is flattened to inputs.
+    pub fn flattened(&self, name: &str, shape: &[usize], bias: bool) -> Result<Linear> {
+        let parts = self.matrix(&format!("{name}.weight"), shape)?;
+        let bias = bias.then(|| self.vector(&format!("{name}.bias"), shape[0])).transpose()?;
+        Ok(Linear::new(parts, bias))
     }
 
     /// `{name}.weight` as a table of rows.

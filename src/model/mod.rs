@@ -5,21 +5,24 @@
 mod activation;
 mod attention;
 mod cache;
+mod class_attention;
 mod clip;
 mod linear;
 mod llama;
 mod loader;
 mod norm;
 mod projector;
+mod pruned_features;
 mod rope;
 
 use burn::tensor::{DType, Tensor};
 
 pub use cache::KeyValueCache;
-pub use clip::{PrunedFeatures, VisionTower};
+pub use clip::VisionTower;
 pub use llama::Decoder;
 use loader::Loader;
 use projector::Projector;
+pub use pruned_features::{EnteredTokens, Merge, PrunedFeatures};
 
 use crate::{
     checkpoint::Checkpoint,
@@ -87,8 +90,9 @@ impl LlavaModel {
     ///
     /// As [`VisionTower::pruned_features`].
     pub fn encode_image_pruned(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedFeatures> {
-        let pruned = self.vision.pruned_features(pixels, pruning, self.decoder.depth())?;
-        Ok(PrunedFeatures { features: self.projector.forward(pruned.features), ..pruned })
+        let mut pruned = self.vision.pruned_features(pixels, pruning, self.decoder.depth())?;
+        pruned.features = self.projector.forward(pruned.features);
+        Ok(pruned)
     }
 
     /// The decoder's input for a whole prompt: text embeddings with each picture's rows in its place.

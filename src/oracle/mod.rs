@@ -28,6 +28,7 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         };
     }
     Some(match name {
+        "compact" => layout!(prefill::CompactParams { count, kept, offset }),
         "dual_attention" => {
             layout!(prefill::DualAttentionParams { tokens, global_threshold, individual_threshold })
         }
@@ -35,11 +36,11 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         "log_sum_exp" => {
             layout!(prefill::LogSumExpParams { rows, columns, heads, key_heads, head_dim, past, scale })
         }
-        "rank" => layout!(prefill::RankParams { count }),
         "rotary" => layout!(nn::RotaryParams { tokens, heads, head_dim }),
         "text_attention" => {
             layout!(prefill::TextAttentionParams { rows, first, columns, heads, key_heads, head_dim, scale })
         }
+        "top_k" => layout!(prefill::TopKParams { count, k }),
         "window_merge" => layout!(vision::WindowMergeParams { tokens, members, width }),
         "window_similarity" => layout!(vision::WindowSimilarityParams { grid, window, first, width }),
         _ => return None,

@@ -139,29 +139,61 @@ pub fn dual_attention(
     }
 }
 
-/// Size of [`rank`], laid out as the shader's uniform.
+/// Sizes of [`top_k`], laid out as the shader's uniform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct RankParams {
+pub struct TopKParams {
     /// Scores.
     pub count: u32,
+    /// How many are chosen.
+    pub k: u32,
 }
 
-/// The place of every score among all, 0 for the first: preferred ones, then higher ones, then lower indices.
+/// 1 for the `k` first: preferred ones, then higher scores, then lower indices.
 ///
 /// # Shapes
 ///
-/// All slices are `[count]`; `preferred` holds 0 or 1.
-pub fn rank(params: &RankParams, score: &[f32], preferred: &[u32], place: &mut [u32]) {
-    let mut order: Vec<usize> = (0..params.count as usize).collect();
-    order.sort_by(|&i, &j| {
-        preferred[j]
-            .cmp(&preferred[i])
-            .then(score[j].partial_cmp(&score[i]).unwrap_or(Ordering::Equal))
-            .then(i.cmp(&j))
-    });
-    for (at, index) in order.into_iter().enumerate() {
-        place[index] = at as u32;
+/// All slices are `[count]`; `preferred` and `is_top` hold 0 or 1.
+pub fn top_k(params: &TopKParams, score: &[f32], preferred: &[u32], is_top: &mut [u32]) {
+    let is_before = |j: usize, i: usize| match preferred[j].cmp(&preferred[i]) {
+        Ordering::Equal => score[j] > score[i] || (score[j] == score[i] && j < i),
+        order => order == Ordering::Greater,
+    };
+    for (i, is_top) in is_top.iter_mut().enumerate().take(params.count as usize) {
+        let before = (0..params.count as usize).filter(|&j| is_before(j, i)).count();
+        *is_top = u32::from(before < params.k as usize);
+    }
+}
+
+/// Sizes of [`compact`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct CompactParams {
+    /// Tokens.
+    pub count: u32,
+    /// How many of them stay.
+    pub kept: u32,
+    /// Added to every index: the row of token 0.
+    pub offset: u32,
+}
+
+/// The indices of the tokens that stay, ascending, and whether they are protected.
+///
+/// # Shapes
+///
+/// - `stays`, `is_key`: `[count]`, 0 or 1
+/// - `index`, `kept_is_key`: `[kept]`
+pub fn compact(
+    params: &CompactParams,
+    stays: &[u32],
+    is_key: &[u32],
+    index: &mut [u32],
+    kept_is_key: &mut [u32],
+) {
+    let staying = (0..params.count as usize).filter(|&i| stays[i] == 1).take(params.kept as usize);
+    for ((i, index), kept_is_key) in staying.zip(index).zip(kept_is_key) {
+        *index = params.offset + i as u32;
+        *kept_is_key = is_key[i];
     }
 }
 

@@ -1,20 +1,21 @@
-// The place of every score among all, 0 for the highest; equal scores in the order of their indices, so that
-// every device chooses the same. Preferred ones come before all others.
+// Which scores are among the k highest. Preferred ones come before all others, equal ones in the order of their
+// indices, so that every device chooses the same.
 
 struct Params {
     count: u32,
+    k: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> score: array<f32>;     // [count]
 @group(0) @binding(1) var<storage, read_write> preferred: array<u32>; // [count]: 1 comes first
-@group(0) @binding(2) var<storage, read_write> place: array<u32>;     // [count]
+@group(0) @binding(2) var<storage, read_write> is_top: array<u32>;    // [count]: 1 for k of them
 @group(0) @binding(3) var<uniform> params: Params;
 
 const WORKGROUP_SIZE: u32 = 64u;
 
 // One thread a score.
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn rank(@builtin(global_invocation_id) thread: vec3<u32>) {
+fn top_k(@builtin(global_invocation_id) thread: vec3<u32>) {
     let i = thread.x;
     if i >= params.count {
         return;
@@ -27,5 +28,5 @@ fn rank(@builtin(global_invocation_id) thread: vec3<u32>) {
         }
         before += select(0u, 1u, is_before);
     }
-    place[i] = before;
+    is_top[i] = select(0u, 1u, before < params.k);
 }

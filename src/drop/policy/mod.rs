@@ -1,0 +1,205 @@
+//! Ways to choose vision tokens: MustDrop and what it is compared with.
+//!
+//! A [`Policy`] only says what to keep. Everything else is the runtime's and the same for all of them: text is never
+//! dropped, tokens stay in the picture's order, positions, caches and accounts follow what was kept.
+
+mod fastv;
+mod mustdrop;
+mod pool;
+mod random;
+mod visionzip;
+
+use std::{fmt, str::FromStr};
+
+use burn::tensor::{Int, Tensor};
+
+use super::{Keep, Pruning, token_map::Group};
+use crate::error::{Error, Result};
+
+/// The names of the policies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum PolicyName {
+    /// MustDrop (arXiv 2411.10803): merge in the tower, filter in the prefill, evict before decoding.
+    #[default]
+    MustDrop,
+    /// Everything is kept.
+    None,
+    /// Patches drawn at random, by a seed.
+    Random,
+    /// The means of a grid of windows, 3 x 3 patches each where no budget asks for others.
+    Pool,
+    /// FastV (arXiv 2403.06764): behind an early decoder layer, what the last token attends to.
+    FastV,
+    /// After VisionZip (arXiv 2412.04467): what `[CLS]` attends to, and means of the rest.
+    VisionZip,
+}
+
+impl PolicyName {
+    /// All of them, MustDrop first.
+    pub const ALL: [Self; 6] =
+        [Self::MustDrop, Self::None, Self::Random, Self::Pool, Self::FastV, Self::VisionZip];
+
+    /// The name as it is written on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MustDrop => "mustdrop",
+            Self::None => "none",
+            Self::Random => "random",
+            Self::Pool => "pool",
+            Self::FastV => "fastv",
+            Self::VisionZip => "visionzip",
+        }
+    }
+
+    /// Whether it cannot do without a budget.
+    pub(super) fn needs_budget(self) -> bool {
+        matches!(self, Self::Random | Self::FastV | Self::VisionZip)
+    }
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for PolicyName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| {
+            Error::argument("--policy", Self::ALL.map(Self::as_str).join(", "), format!("{text:?}"))
+        })
+    }
+}
+
+/// A way to choose vision tokens.
+///
+/// Scores stay on the device: a policy returns tensors, and the runtime selects by them there.
+pub trait Policy: fmt::Debug {
+    /// Whether windows of alike patches become one token each inside the tower.
+    fn merges(&self) -> bool {
+        false
+    }
+
+    /// Whether the caches of layers before the last filter are cut to its survivors.
+    fn evicts(&self) -> bool {
+        false
+    }
+
+    /// Decoder layers behind which tokens are dropped, ascending, for pictures of `patches` patches in a decoder of
+    /// `depth` layers.
+    fn layers(&self, _patches: usize, _depth: usize) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// Of a picture's `tokens` tokens behind the tower: how many enter the decoder, and how many go on behind each of
+    /// [`layers`](Self::layers). `None` where [`judge`](Self::judge) decides.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a budget that the policy cannot hit.
+    fn sizes(&self, patches: usize, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>>;
+
+    /// Which of the tower's tokens enter the decoder; `count` is the first of [`sizes`](Self::sizes).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] if the device fails.
+    fn enter(&self, _tower: &TowerTokens<'_>, _count: usize) -> Result<Entry> {
+        Ok(Entry::All)
+    }
+
+    /// The text rows whose attention is asked for behind a layer.
+    fn asked(&self) -> AskedRows {
+        AskedRows::Text
+    }
+
+    /// Behind a layer: how important tokens are, given the attention they receive and which are protected.
+    fn judge(&self, attention: &TextAttention, is_key: &Tensor<1, Int>) -> Judgement;
+}
+
+/// What a policy sees of a picture behind the vision tower.
+pub struct TowerTokens<'a> {
+    /// `[tokens, width]`
+    pub features: Tensor<2>,
+    /// Patches along a side.
+    pub grid: usize,
+    /// A number that depends on the picture's pixels alone.
+    pub fingerprint: u64,
+    /// Computes the attention of `[CLS]` to each token, `[tokens]`; of all tokens on average, where a tower has none.
+    pub class_attention: &'a dyn Fn() -> Tensor<1>,
+}
+
+/// The tokens that enter the decoder.
+#[derive(Debug)]
+pub enum Entry {
+    /// All, none of them protected.
+    All,
+    /// Those with the highest scores, of which the `protected` highest of all are the key token set.
+    Highest {
+        /// One a token.
+        score: Tensor<1>,
+        /// Size of the key token set.
+        protected: usize,
+    },
+    /// The means of these, none of them protected.
+    Means(Vec<Group>),
+}
+
+/// The rows whose attention a policy asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedRows {
+    /// Every text row behind the last picture.
+    Text,
+    /// The prompt's last row.
+    Last,
+}
+
+/// The attention that each of a picture's tokens receives, by the mean over heads.
+#[derive(Debug)]
+pub struct TextAttention {
+    /// Its sum over the asked rows, `[tokens]`.
+    pub sum: Tensor<1>,
+    /// Its maximum over them, `[tokens]`.
+    pub max: Tensor<1>,
+}
+
+/// What a policy thinks of a picture's tokens behind a layer.
+#[derive(Debug)]
+pub struct Judgement {
+    /// Higher is kept first, `[tokens]`.
+    pub importance: Tensor<1>,
+    /// Without a budget: 1 for the tokens that stay.
+    pub stays: Option<Tensor<1, Int>>,
+}
+
+impl Pruning {
+    /// The policy that these rules name.
+    pub fn rules(&self) -> Box<dyn Policy> {
+        match self.policy {
+            PolicyName::MustDrop => Box::new(mustdrop::MustDrop(self.clone())),
+            PolicyName::None => Box::new(Everything),
+            PolicyName::Random => Box::new(random::Random { keep: self.keep, seed: self.seed }),
+            PolicyName::Pool => Box::new(pool::Pool { keep: self.keep }),
+            PolicyName::FastV => Box::new(fastv::FastV { keep: self.keep }),
+            PolicyName::VisionZip => Box::new(visionzip::VisionZip { keep: self.keep }),
+        }
+    }
+}
+
+/// The policy that keeps everything.
+#[derive(Debug)]
+struct Everything;
+
+impl Policy for Everything {
+    fn sizes(&self, _patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
+        Ok(Some(vec![tokens]))
+    }
+
+    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
+        Judgement { importance: attention.sum.clone(), stays: None }
+    }
+}

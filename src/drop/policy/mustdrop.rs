@@ -1,0 +1,53 @@
+//! MustDrop (arXiv 2411.10803), or those of its stages that are switched on.
+
+use burn::tensor::{Int, Tensor};
+
+use super::{Entry, Judgement, Policy, TextAttention, TowerTokens};
+use crate::{
+    drop::{Pruning, budget, vision::key_tokens},
+    error::Result,
+    kernel,
+};
+
+/// The paper's method, by thresholds or under a budget.
+#[derive(Debug)]
+pub(super) struct MustDrop(pub Pruning);
+
+impl Policy for MustDrop {
+    fn merges(&self) -> bool {
+        self.0.merge
+    }
+
+    fn evicts(&self) -> bool {
+        self.0.evict
+    }
+
+    fn layers(&self, _patches: usize, depth: usize) -> Vec<usize> {
+        if self.0.filter { self.0.layers(depth) } else { Vec::new() }
+    }
+
+    fn sizes(&self, patches: usize, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>> {
+        let Some(keep) = self.0.keep else { return Ok(None) };
+        Ok(Some(budget::schedule(keep.tokens(patches)?, tokens, depth, &self.layers(patches, depth))))
+    }
+
+    fn enter(&self, tower: &TowerTokens<'_>, _count: usize) -> Result<Entry> {
+        if !self.0.filter {
+            return Ok(Entry::All);
+        }
+        let [tokens, _] = tower.features.dims();
+        let protected = key_tokens(self.0.keep_rate, tokens);
+        Ok(Entry::Highest { score: (tower.class_attention)(), protected })
+    }
+
+    fn judge(&self, attention: &TextAttention, is_key: &Tensor<1, Int>) -> Judgement {
+        let (importance, stays) = kernel::prefill::dual_attention(
+            &attention.sum,
+            &attention.max,
+            is_key,
+            self.0.global_threshold,
+            self.0.individual_threshold,
+        );
+        Judgement { importance, stays: Some(stays) }
+    }
+}

@@ -1,0 +1,32 @@
+//! Patches drawn at random: the baseline that any method has to beat.
+
+use burn::tensor::{Int, Tensor};
+use rand::{SeedableRng, seq::index};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Entry, Judgement, Keep, Policy, TextAttention, TowerTokens};
+use crate::{drop::token_map::Group, error::Result};
+
+/// Draws as many patches as the budget has, other ones for each picture and seed.
+#[derive(Debug)]
+pub(super) struct Random {
+    pub keep: Option<Keep>,
+    pub seed: u64,
+}
+
+impl Policy for Random {
+    fn sizes(&self, patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
+        self.keep.map(|keep| Ok(vec![keep.tokens(patches)?.min(tokens)])).transpose()
+    }
+
+    fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
+        let [tokens, _] = tower.features.dims();
+        let mut generator = ChaCha8Rng::seed_from_u64(self.seed ^ tower.fingerprint);
+        let drawn = index::sample(&mut generator, tokens, count.min(tokens));
+        Ok(Entry::Means(drawn.into_iter().map(|token| Group::single(token as u32)).collect()))
+    }
+
+    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
+        Judgement { importance: attention.sum.clone(), stays: None }
+    }
+}

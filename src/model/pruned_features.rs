@@ -1,0 +1,205 @@
+//! Stage V in the vision tower: alike windows merged, key tokens named, and what enters the decoder.
+
+use burn::tensor::{Device, Int, Tensor};
+
+use super::clip::VisionTower;
+use crate::{
+    drop::{
+        Pruning,
+        policy::{Entry, TowerTokens},
+        prefill::{Admitted, Candidates},
+        token_map::{Group, TokenMap, member_table},
+        vision::MergePlan,
+    },
+    error::{Error, Result},
+    kernel,
+    oracle::vision::WindowSimilarityParams,
+};
+
+/// The features of a picture after stage V.
+#[derive(Debug, Clone)]
+pub struct PrunedFeatures {
+    /// `[tokens, width]`
+    pub features: Tensor<2>,
+    /// The patches of every token in the tower, behind the merge.
+    pub tower_tokens: TokenMap,
+    /// What the prefill's filters have to know.
+    pub candidates: Candidates,
+    /// What windows were compared and merged; `None` where nothing was to be merged.
+    pub merge: Option<Merge>,
+    /// The tokens that entered the decoder, where they are means of the tower's.
+    means: Option<Vec<Group>>,
+    /// Class tokens in front of the features.
+    classes: usize,
+}
+
+/// The comparison of windows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merge {
+    /// Merged windows (row-major), most similar first.
+    pub windows: Vec<usize>,
+    /// The similarity of every window.
+    pub similarity: Vec<f32>,
+}
+
+/// The tokens of a picture that entered the decoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnteredTokens {
+    /// The patches of every token that entered the decoder.
+    pub tokens: TokenMap,
+    /// The attention of `[CLS]` to each token that entered, if it was asked for; 0 to a class token.
+    pub class_attention: Option<Vec<f32>>,
+}
+
+impl VisionTower {
+    /// The features of one picture with alike windows merged, and what stage V found out about it.
+    ///
+    /// # Shapes
+    ///
+    /// `pixels`: `[channels, side, side]`; result: a row for each token that enters the decoder.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] if the checkpoint takes features from before the merge, or for a budget that cannot be
+    /// hit; [`Error::Device`] if the device fails.
+    pub fn pruned_features(
+        &self,
+        pixels: &[f32],
+        pruning: &Pruning,
+        decoder_layers: usize,
+    ) -> Result<PrunedFeatures> {
+        let rules = pruning.rules();
+        let mut state = self.embed(pixels);
+        let mut tower_tokens = TokenMap::dense(self.config.patches());
+        let (mut merge, mut done) = (None, 0);
+        if rules.merges() {
+            let Some(first) = self.layers.first().filter(|_| !self.feature_states.contains(&0)) else {
+                let found = "a checkpoint that takes features from before layer 0";
+                return Err(Error::argument("merge", "features behind layer 0", found));
+            };
+            (state, merge, tower_tokens) = self.merge_windows(first.forward(state), pruning)?;
+            done = 1;
+        }
+        let states = self.states(state, done);
+        let seen = self.seen_by_class_attention(&states);
+        let sizes = rules.sizes(self.config.patches(), tower_tokens.len(), decoder_layers)?;
+        let count = sizes.as_ref().and_then(|sizes| sizes.first().copied()).unwrap_or(usize::MAX);
+
+        let features = self.select(states);
+        let rows = features.dims()[0];
+        let classes = rows - tower_tokens.len();
+        let class_attention = || self.class_attention.forward(&seen, self.classes());
+        let entry = rules.enter(
+            &TowerTokens {
+                features: features.clone().slice([classes..rows]),
+                grid: self.config.grid(),
+                fingerprint: fingerprint(pixels),
+                class_attention: &class_attention,
+            },
+            count,
+        )?;
+        let candidates = Candidates {
+            is_key: flags(tower_tokens.len(), 0, &features.device()),
+            sizes: sizes.map(|sizes| sizes.into_iter().skip(1).map(|size| size + classes).collect()),
+            rows: None,
+            class_attention: None,
+        };
+        let picture = PrunedFeatures { features, tower_tokens, candidates, merge, means: None, classes };
+        Ok(picture.enter(entry, count))
+    }
+
+    /// Merges windows behind layer 0; one small read-back.
+    fn merge_windows(
+        &self,
+        state: Tensor<2>,
+        pruning: &Pruning,
+    ) -> Result<(Tensor<2>, Option<Merge>, TokenMap)> {
+        let params = WindowSimilarityParams {
+            grid: self.config.grid() as u32,
+            window: pruning.window as u32,
+            first: self.classes() as u32,
+            width: self.config.hidden_size as u32,
+        };
+        let similarity = kernel::vision::window_similarity(&state, params);
+        let similarity = kernel::read_numbers(similarity, "compare the patches of each window")?;
+        let plan = MergePlan::new(&similarity, &params, pruning);
+        let state = means(&state, params.first, plan.tokens.patches.iter().map(Vec::as_slice));
+        Ok((state, Some(Merge { windows: plan.windows, similarity }), plan.tokens))
+    }
+}
+
+impl PrunedFeatures {
+    /// Lets the tokens of `entry` in.
+    fn enter(mut self, entry: Entry, count: usize) -> Self {
+        let (classes, tokens) = (self.classes, self.tower_tokens.len());
+        let device = self.features.device();
+        match entry {
+            Entry::All => {}
+            Entry::Highest { score, protected } => {
+                let is_key = kernel::prefill::top_k(&score, &self.candidates.is_key, protected);
+                self.candidates.is_key = is_key.clone();
+                if count < tokens {
+                    let enters = kernel::prefill::top_k(&score, &is_key, count);
+                    let (rows, is_key) = kernel::prefill::compact(&enters, &is_key, count, classes);
+                    let classes = kernel::integers((0..classes as u32).collect(), [classes], &device);
+                    let all = kernel::concatenate(vec![classes, rows.clone()]);
+                    self.features = kernel::decode::gather_rows(&self.features, &all);
+                    (self.candidates.is_key, self.candidates.rows) = (is_key, Some(rows));
+                }
+                self.candidates.class_attention = Some(score);
+            }
+            Entry::Means(mut groups) => {
+                groups.sort_by_key(|group| group.anchor);
+                let members = groups.iter().map(|group| group.members.as_slice());
+                self.features = means(&self.features, classes as u32, members);
+                self.candidates.is_key = flags(groups.len(), 0, &device);
+                self.means = Some(groups);
+            }
+        }
+        // A class token, where the checkpoint shows it to the decoder, is protected.
+        self.candidates.is_key =
+            kernel::concatenate(vec![flags(classes, 1, &device), self.candidates.is_key]);
+        self
+    }
+
+    /// The tokens that entered the decoder, given what the device chose.
+    pub fn entered(&self, admitted: &Admitted) -> EnteredTokens {
+        let tower = &self.tower_tokens.patches;
+        let chosen: Vec<usize> = match &admitted.rows {
+            Some(rows) => rows.iter().map(|row| row.saturating_sub(self.classes)).collect(),
+            None => (0..tower.len()).collect(),
+        };
+        let all_of = |group: &Group| -> Vec<u32> {
+            group.members.iter().filter_map(|token| tower.get(*token as usize)).flatten().copied().collect()
+        };
+        let mut patches = vec![Vec::new(); self.classes];
+        match &self.means {
+            Some(groups) => patches.extend(groups.iter().map(all_of)),
+            None => patches.extend(chosen.iter().filter_map(|token| tower.get(*token).cloned())),
+        }
+        let class_attention = admitted.class_attention.as_ref().map(|score| {
+            let of_tokens = chosen.iter().filter_map(|token| score.get(*token).copied());
+            std::iter::repeat_n(0.0, self.classes).chain(of_tokens).collect()
+        });
+        EnteredTokens { tokens: TokenMap { patches }, class_attention }
+    }
+}
+
+/// Each token as the mean of its rows of `x`, behind `first` rows that stay as they are.
+fn means<'a>(x: &Tensor<2>, first: u32, groups: impl IntoIterator<Item = &'a [u32]>) -> Tensor<2> {
+    let (table, places) = member_table(first, groups);
+    let tokens = table.len() / places;
+    kernel::vision::window_merge(x, &kernel::integers(table, [tokens, places], &x.device()))
+}
+
+/// `count` times the same flag.
+fn flags(count: usize, flag: u32, device: &Device) -> Tensor<1, Int> {
+    kernel::integers(vec![flag; count], [count], device)
+}
+
+/// A number that depends on the pixels alone (64-bit FNV-1a over their bits).
+fn fingerprint(pixels: &[f32]) -> u64 {
+    pixels.iter().fold(0xcbf2_9ce4_8422_2325, |hash, pixel| {
+        (hash ^ u64::from(pixel.to_bits())).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
