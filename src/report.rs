@@ -204,8 +204,8 @@ impl PruningReport {
 }
 
 /// `4nd² + 2n²d + nd·m`, the paper's count for one layer with `n` rows of width `d` and MLP matrices of `m`
-/// columns together.
-fn layer_flops(rows: usize, width: usize, mlp: usize) -> f64 {
+/// columns together: multiplications paired with additions.
+pub fn layer_flops(rows: usize, width: usize, mlp: usize) -> f64 {
     let (n, d) = (rows as f64, width as f64);
     4.0 * n * d * d + 2.0 * n * n * d + n * d * mlp as f64
 }

@@ -1,12 +1,13 @@
-//! The dense model against transformers' results on seeded random checkpoints, on both paths.
+//! The model against transformers' and the authors' results on seeded random checkpoints, on both paths.
 
 mod common;
 
 use common::{DEVICES, GOLDENS, assert_close, golden, golden_json, golden_tensor};
 use mustdrop::{
-    WeightFormat,
+    Pruning, WeightFormat,
     checkpoint::{Checkpoint, ModelFiles},
     device::Compute,
+    drop::prefill::PrefillFilter,
     model::LlavaModel,
     trace::{Fixture, trace},
 };
@@ -57,6 +58,45 @@ fn vision_features_equal_the_goldens_on_both_paths() {
             let found: Vec<f32> = features.into_data().try_to_vec().expect("float32");
             assert_close(&found, &expected, &format!("{name} on {}", compute.info()));
         }
+    }
+}
+
+#[test]
+fn a_tower_without_class_token_names_key_tokens_by_the_mean_attention() {
+    // SigLIP at 70 pixels: a grid of 5 x 5 patches, whose edge windows are smaller; features of the last layer.
+    let expected = golden_json("siglip", "expected.json");
+    let (_, attention) = golden_tensor("siglip", "class_attention");
+    let (shape, features) = golden_tensor("siglip", "dense_vision_features");
+    let (_, logits) = golden_tensor("siglip", "dense_next_token_logits");
+    let fixture = Fixture::open(&golden("siglip")).expect("a fixture");
+    let files = ModelFiles::folder(golden("siglip")).expect("a folder");
+    let checkpoint = Checkpoint::open(&files).expect("weights");
+    for device in &DEVICES {
+        let found = trace(&golden("siglip"), device, WeightFormat::F32).expect("a trace");
+        assert_eq!(expected["dense_greedy_tokens"], serde_json::json!(found.dense_greedy_tokens), "{device}");
+        assert_close(&found.dense_next_token_logits, &logits, "logits");
+
+        let compute = Compute::open(device).expect("a device");
+        let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, false).expect("a model");
+        let dense = model.vision.features(&fixture.pixels);
+        assert_eq!(dense.dims().to_vec(), shape);
+        assert_close(&dense.into_data().try_to_vec::<f32>().expect("float32"), &features, "features");
+
+        let mut pruning = Pruning::mustdrop();
+        pruning.merge = false;
+        let picture = model.vision.pruned_features(&fixture.pixels, &pruning, 4).expect("features");
+        let mut filter = PrefillFilter::new(&pruning, 25, 4);
+        filter.add_picture(3, &picture.candidates);
+        filter.finish().expect("a device");
+        let admitted = &filter.admitted[0];
+        assert_close(admitted.class_attention.as_ref().expect("scores"), &attention, "attention received");
+        assert_eq!(expected["key_token_set"], serde_json::json!(admitted.key_tokens));
+
+        pruning.merge = true;
+        pruning.similarity_threshold = -1.0;
+        let picture = model.vision.pruned_features(&fixture.pixels, &pruning, 4).expect("features");
+        let sizes: Vec<usize> = picture.tower_tokens.patches.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [9, 6, 6, 4], "every window is merged, whole or at an edge");
     }
 }
 

@@ -33,7 +33,7 @@ const MAX_GROUPS: u32 = 65_535;
 /// The values of a tensor on the CPU path.
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     // Reading a tensor that already lies in host memory cannot fail; a wrong dtype is a bug of the caller.
-    tensor.into_data().convert::<f32>().try_to_vec().unwrap_or_default()
+    tensor.into_data().try_into_vec_as::<f32>().unwrap_or_default()
 }
 
 /// A tensor on `device`, from values in host memory.
@@ -43,7 +43,7 @@ fn from_host<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Devic
 
 /// The values of a tensor of whole numbers on the CPU path.
 fn host_integers<const D: usize>(tensor: Tensor<D, Int>) -> Vec<u32> {
-    tensor.into_data().convert::<u32>().try_to_vec().unwrap_or_default()
+    tensor.into_data().try_into_vec_as::<u32>().unwrap_or_default()
 }
 
 /// A tensor of whole numbers as shaders take them, from values in host memory.

@@ -1,6 +1,7 @@
 //! Kernels of `shaders/prefill`: what text pays attention to, and which tokens stay for it.
 
 use burn::tensor::{DType, Int, Tensor};
+use rayon::prelude::*;
 
 use super::{
     Kernel, from_host, host, host_integers, integers,
@@ -42,7 +43,14 @@ pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2>
         return from_adapter(launch.run([params.rows, params.heads, 1], &params).remove(0));
     }
     let mut log_sum = vec![0.0; rows * heads];
-    oracle::log_sum_exp(&params, &host(query.clone()), &host(key.clone()), &mut log_sum);
+    let (values, keys) = (host(query.clone()), host(key.clone()));
+    let share = share(rows);
+    let shares = values.par_chunks(share * heads * head_dim).zip(log_sum.par_chunks_mut(share * heads));
+    shares.enumerate().for_each(|(index, (values, log_sum))| {
+        let past = params.past.saturating_add((index * share) as u32);
+        let rows = (log_sum.len() / heads) as u32;
+        oracle::log_sum_exp(&LogSumExpParams { rows, past, ..params }, values, &keys, log_sum);
+    });
     from_host(log_sum, [rows, heads], &query.device())
 }
 
@@ -74,7 +82,13 @@ pub fn text_attention(
     }
     let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
     let (values, keys, log_sums) = (host(query.clone()), host(key.clone()), host(log_sum.clone()));
-    oracle::text_attention(&params, &values, &keys, &log_sums, &mut sum, &mut max);
+    let share = share(columns);
+    let shares = sum.par_chunks_mut(share).zip(max.par_chunks_mut(share));
+    shares.enumerate().for_each(|(index, (sum, max))| {
+        let first = params.first + (index * share) as u32;
+        let params = TextAttentionParams { first, columns: sum.len() as u32, ..params };
+        oracle::text_attention(&params, &values, &keys, &log_sums, sum, max);
+    });
     (from_host(sum, [columns], &query.device()), from_host(max, [columns], &query.device()))
 }
 
@@ -141,6 +155,11 @@ pub fn compact(
     let (stays, is_key) = (host_integers(stays.clone()), host_integers(is_key.clone()));
     oracle::compact(&params, &stays, &is_key, &mut index, &mut kept_is_key);
     (integers(index, [kept], &device), integers(kept_is_key, [kept], &device))
+}
+
+/// How many of `count` rows or columns a thread of the CPU path takes.
+fn share(count: usize) -> usize {
+    count.div_ceil(rayon::current_num_threads()).max(1)
 }
 
 fn scale(head_dim: usize) -> f32 {

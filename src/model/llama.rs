@@ -1,6 +1,6 @@
 //! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::{
     attention::{CausalMask, attention},
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     config::{Activation, TextConfig},
+    device::Compute,
     drop::{
         decode::evictions,
         prefill::{PrefillFilter, Survivors},
@@ -48,6 +49,16 @@ impl Decoder {
             head,
             rope: Rope::new(config),
         })
+    }
+
+    /// A decoder of this shape with random weights made on the device, for measuring; they are float16 if `half`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] if the device fails.
+    pub fn synthetic(config: &TextConfig, compute: &Compute, half: bool) -> Result<Self> {
+        let dtype = if half { DType::F16 } else { DType::F32 };
+        Self::load(&Loader::synthetic(compute, dtype), config, false)
     }
 
     /// Number of layers.

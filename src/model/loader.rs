@@ -1,8 +1,8 @@
 //! Turns stored tensors into weights on a device.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Distribution, Tensor, TensorData};
 
 use super::{
     linear::{Linear, RowTable},
@@ -21,34 +21,54 @@ type Asked = (String, Vec<usize>);
 ///
 /// The first pass ([`Loader::checking`]) only notes which tensors of which shapes the model asks for, so that
 /// the checkpoint can be judged as a whole before a byte is copied; the second ([`Loader::loading`]) copies.
+/// [`Loader::synthetic`] needs no checkpoint.
 pub struct Loader<'a> {
-    checkpoint: &'a Checkpoint,
+    source: Source<'a>,
     compute: &'a Compute,
     /// Type of matrices; vectors are always float32.
     matrix_dtype: DType,
-    /// What was asked for so far, in the checking pass.
-    asked: Option<RefCell<Vec<Asked>>>,
+}
+
+enum Source<'a> {
+    /// Nothing is loaded; what is asked for is noted.
+    Checking(&'a Checkpoint, RefCell<Vec<Asked>>),
+    Checkpoint(&'a Checkpoint),
+    /// Random values, made on the device.
+    Random,
 }
 
 impl<'a> Loader<'a> {
     /// The pass that notes what is asked for and returns placeholders.
     pub fn checking(checkpoint: &'a Checkpoint, compute: &'a Compute) -> Self {
-        Self { checkpoint, compute, matrix_dtype: DType::F32, asked: Some(RefCell::default()) }
+        let source = Source::Checking(checkpoint, RefCell::default());
+        Self { source, compute, matrix_dtype: DType::F32 }
     }
 
     /// The pass that loads, with matrices as `matrix_dtype`.
     pub fn loading(checkpoint: &'a Checkpoint, compute: &'a Compute, matrix_dtype: DType) -> Self {
-        Self { checkpoint, compute, matrix_dtype, asked: None }
+        Self { source: Source::Checkpoint(checkpoint), compute, matrix_dtype }
     }
 
-    /// Whether the checkpoint has a tensor that the model can do without.
+    /// Random weights in place of a checkpoint's, for measuring: matrices with values of variance `1 / inputs`,
+    /// vectors of ones.
+    pub fn synthetic(compute: &'a Compute, matrix_dtype: DType) -> Self {
+        Self { source: Source::Random, compute, matrix_dtype }
+    }
+
+    /// Whether there is a tensor that the model can do without.
     pub fn has(&self, name: &str) -> bool {
-        self.checkpoint.has(name)
+        match &self.source {
+            Source::Checking(checkpoint, _) | Source::Checkpoint(checkpoint) => checkpoint.has(name),
+            Source::Random => true,
+        }
     }
 
     /// What the checking pass noted: names and shapes.
     pub fn into_asked(self) -> Vec<Asked> {
-        self.asked.map(RefCell::into_inner).unwrap_or_default()
+        match self.source {
+            Source::Checking(_, asked) => asked.into_inner(),
+            _ => Vec::new(),
+        }
     }
 
     /// `{name}.weight` as `[outputs, inputs]` and, where `bias`, `{name}.bias`.
@@ -81,9 +101,11 @@ impl<'a> Loader<'a> {
 
     /// A vector, as float32.
     pub fn vector(&self, name: &str, len: usize) -> Result<Tensor<1>> {
+        let device = &self.compute.device;
         Ok(match self.stored(name, &[len])? {
-            Some(stored) => Tensor::from_data(TensorData::new(stored.to_f32(), [len]), &self.compute.device),
-            None => Tensor::zeros([1], &self.compute.device),
+            Stored::Here(stored) => Tensor::from_data(TensorData::new(stored.to_f32(), [len]), device),
+            Stored::Placeholder => Tensor::zeros([1], device),
+            Stored::Random => Tensor::ones([len], device),
         })
     }
 
@@ -91,46 +113,71 @@ impl<'a> Loader<'a> {
     pub fn table(&self, name: &str, rows: usize, width: usize) -> Result<Tensor<2>> {
         let device = &self.compute.device;
         Ok(match self.stored(name, &[rows, width])? {
-            Some(stored) => Tensor::from_data(TensorData::new(stored.to_f32(), [rows, width]), device),
-            None => Tensor::zeros([1, 1], device),
+            Stored::Here(stored) => {
+                Tensor::from_data(TensorData::new(stored.to_f32(), [rows, width]), device)
+            }
+            Stored::Placeholder => Tensor::zeros([1, 1], device),
+            Stored::Random => self.random([rows, width]),
         })
     }
 
     /// Waits for the copies queued so far, so that their staging memory is free for the next layer's.
     pub fn settle(&self) -> Result<()> {
-        if self.asked.is_some() { Ok(()) } else { self.compute.wait("copy weights to the device") }
+        match self.source {
+            Source::Checking(..) => Ok(()),
+            _ => self.compute.wait("copy weights to the device"),
+        }
     }
 
     fn matrix(&self, name: &str, shape: &[usize]) -> Result<Vec<Tensor<2>>> {
         let device = &self.compute.device;
-        let Some(stored) = self.stored(name, shape)? else {
-            return Ok(vec![Tensor::zeros([1, 1], device)]);
-        };
+        let stored = self.stored(name, shape)?;
         let (rows, width) = (shape[0], shape[1..].iter().product::<usize>());
         let row_bytes = (width * self.matrix_dtype.size()) as u64;
         let part_rows = rows_per_part(rows, row_bytes, self.compute.info().max_binding_bytes);
-        let parts = (0..rows).step_by(part_rows).map(|start| {
-            let range = start..(start + part_rows).min(rows);
+        let parts = (0..rows).step_by(part_rows).map(|start| start..(start + part_rows).min(rows));
+        let part = |range: Range<usize>| {
             let shape = [range.len(), width];
-            let data = match self.matrix_dtype {
-                DType::F16 => TensorData::new(stored.rows_f16(range)?, shape),
-                _ => TensorData::new(stored.rows_f32(range)?, shape),
-            };
-            Ok(Tensor::from_data(data, (device, self.matrix_dtype)))
-        });
-        parts.collect()
+            Ok(match &stored {
+                Stored::Placeholder => Tensor::zeros([1, 1], device),
+                Stored::Random => self.random(shape).cast(self.matrix_dtype),
+                Stored::Here(stored) => {
+                    let data = match self.matrix_dtype {
+                        DType::F16 => TensorData::new(stored.rows_f16(range)?, shape),
+                        _ => TensorData::new(stored.rows_f32(range)?, shape),
+                    };
+                    Tensor::from_data(data, (device, self.matrix_dtype))
+                }
+            })
+        };
+        parts.map(part).collect()
     }
 
-    /// The stored tensor, or `None` in the checking pass, which only notes the request.
-    fn stored(&self, name: &str, shape: &[usize]) -> Result<Option<StoredTensor<'_>>> {
-        match &self.asked {
-            Some(asked) => {
+    /// Values of mean 0 and variance `1 / columns`.
+    fn random(&self, shape: [usize; 2]) -> Tensor<2> {
+        let bound = (3.0 / shape[1] as f64).sqrt();
+        Tensor::random(shape, Distribution::Uniform(-bound, bound), &self.compute.device)
+    }
+
+    /// Where a tensor's values come from; the checking pass only notes the request.
+    fn stored(&self, name: &str, shape: &[usize]) -> Result<Stored<'_>> {
+        match &self.source {
+            Source::Checking(_, asked) => {
                 asked.borrow_mut().push((name.to_owned(), shape.to_vec()));
-                Ok(None)
+                Ok(Stored::Placeholder)
             }
-            None => self.checkpoint.tensor(name).map(Some),
+            Source::Checkpoint(checkpoint) => checkpoint.tensor(name).map(Stored::Here),
+            Source::Random => Ok(Stored::Random),
         }
     }
+}
+
+/// The values of one tensor.
+enum Stored<'a> {
+    Here(StoredTensor<'a>),
+    /// None are needed yet.
+    Placeholder,
+    Random,
 }
 
 /// Rows of a part such that no part is larger than the adapter binds, and all but the last are equal.

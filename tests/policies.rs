@@ -1,0 +1,184 @@
+//! What every policy must do, whatever it chooses by.
+
+mod common;
+#[path = "common/tiny.rs"]
+#[allow(dead_code)] // its variants are for other tests
+mod tiny;
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use common::{DEVICES, repository};
+use mustdrop::{
+    DeviceSelect, Error, Llava, Part, Pruning,
+    checkpoint::{Checkpoint, ModelFiles},
+    config::ModelConfig,
+    device::Compute,
+    drop::{Keep, PolicyName, prefill::PrefillFilter},
+    model::LlavaModel,
+    prompt::PromptLayout,
+    report::PruningReport,
+};
+use tiny::{IMAGE_TOKEN, SIDE, Tiny};
+
+static MODEL: LazyLock<Llava> =
+    LazyLock::new(|| Llava::embedded().device(DeviceSelect::Cpu).build().expect("the default model loads"));
+
+/// The account of one question about a sample picture, and what each cache holds beside text and survivors.
+fn ask(policy: PolicyName, keep: Option<usize>, seed: u64, name: &str) -> (PruningReport, Vec<i64>) {
+    let mut pruning = Pruning::policy(policy);
+    pruning.keep = keep.map(Keep::Tokens);
+    pruning.seed = seed;
+    let picture = Part::image_path(repository("models/picture-book").join(name)).expect("a sample picture");
+    let mut chat = MODEL.chat().pruning(pruning);
+    let answer = chat.ask([picture, Part::text("what is in the picture?")]).expect("an answer");
+    let report = answer.report();
+    let pruned = report.pruning.clone().expect("a policy was named");
+    let [picture] = pruned.pictures.as_slice() else { panic!("expected one picture") };
+    let left = picture.kept.last().map_or(picture.tokens.len(), |kept| kept.tokens.len());
+    let text = report.prompt_tokens - report.vision_tokens;
+    let others = report.kv_rows_per_layer.iter().map(|rows| *rows as i64 - (text + left) as i64).collect();
+    (pruned, others)
+}
+
+#[test]
+fn budgets_are_hit_and_text_stays() {
+    for policy in
+        [PolicyName::MustDrop, PolicyName::Random, PolicyName::Pool, PolicyName::FastV, PolicyName::VisionZip]
+    {
+        for tokens in [64, 128, 192] {
+            let (pruned, others) = ask(policy, Some(tokens), 0, "sample_2.png");
+            let mean = pruned.mean_vision_tokens;
+            assert!((mean - tokens as f64).abs() <= 1.0, "{policy}: {mean} instead of {tokens}");
+            assert!(pruned.flops < pruned.dense_flops, "{policy}");
+            assert!(others.iter().all(|rows| *rows >= 0), "{policy}: {others:?}");
+            assert_eq!(others.last(), Some(&0), "{policy}: all text and all survivors");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_dropped_by_the_policy_that_keeps_everything() {
+    let (pruned, _) = ask(PolicyName::None, None, 0, "sample_2.png");
+    assert_eq!(pruned.mean_vision_tokens, 576.0);
+    assert_eq!(pruned.flops, pruned.dense_flops);
+}
+
+#[test]
+fn random_tokens_depend_on_seed_and_picture_alone() {
+    let tokens = |seed, name| ask(PolicyName::Random, Some(64), seed, name).0.pictures[0].tokens.clone();
+    let drawn = tokens(1, "sample_2.png");
+    assert_eq!(drawn, tokens(1, "sample_2.png"));
+    assert_ne!(drawn, tokens(2, "sample_2.png"));
+    assert_ne!(drawn, tokens(1, "sample_5.png"));
+    assert!(drawn.is_sorted(), "in the picture's order");
+    assert_eq!(drawn.iter().flatten().collect::<BTreeSet<_>>().len(), 64);
+}
+
+#[test]
+fn pooled_windows_are_three_patches_wide_where_no_budget_asks_for_others() {
+    let (pruned, _) = ask(PolicyName::Pool, None, 0, "sample_2.png");
+    let tokens = &pruned.pictures[0].tokens;
+    assert_eq!((tokens.len(), pruned.mean_vision_tokens), (64, 64.0));
+    assert_eq!(tokens[9], [75, 76, 77, 99, 100, 101, 123, 124, 125]);
+}
+
+#[test]
+fn visionzip_keeps_dominant_patches_and_means_of_all_the_others() {
+    let (pruned, _) = ask(PolicyName::VisionZip, Some(64), 0, "sample_5.png");
+    let picture = &pruned.pictures[0];
+    let means = picture.tokens.iter().filter(|patches| patches.len() > 1).count();
+    assert!(means <= 10 && picture.tokens.len() == 64);
+    let patches: BTreeSet<u32> = picture.tokens.iter().flatten().copied().collect();
+    assert_eq!(patches.len(), 576, "every patch is in one token");
+    assert_eq!(picture.tokens.iter().map(Vec::len).sum::<usize>(), 576);
+}
+
+#[test]
+fn fastv_filters_once_by_the_last_token() {
+    let (pruned, _) = ask(PolicyName::FastV, Some(192), 0, "sample_5.png");
+    let [kept] = pruned.pictures[0].kept.as_slice() else { panic!("expected one filter") };
+    assert_eq!((kept.layer, kept.tokens.len(), kept.importance.len()), (1, 115, 576));
+    let least = kept.tokens.iter().map(|token| kept.importance[*token]).fold(f32::MAX, f32::min);
+    let better = kept.importance.iter().filter(|importance| **importance > least).count();
+    assert!(better < 115, "no token that was dropped is more important than one that stayed");
+    assert!(kept.importance.iter().sum::<f32>() < 1.0, "attention of a single row");
+}
+
+#[test]
+fn impossible_budgets_are_refused() {
+    let refused = |pruning: Pruning, expected: &str| {
+        let picture = mustdrop::Picture::from_rgb8(1, 1, vec![0; 3]).expect("a picture");
+        let error = MODEL.chat().pruning(pruning).ask([Part::Image(picture), Part::text("?")]).err();
+        let Some(error @ Error::Argument { .. }) = error else { panic!("{error:?}") };
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    refused(Pruning::policy(PolicyName::FastV).keep(Keep::Tokens(48)), "at least 49");
+    for policy in [PolicyName::Random, PolicyName::FastV, PolicyName::VisionZip] {
+        refused(Pruning::policy(policy), "--keep");
+    }
+}
+
+/// One pass of a tiny model: logits, kept tokens, rows in the caches.
+fn pass(device: &DeviceSelect, pruning: &Pruning) -> (Vec<f32>, Vec<Vec<Vec<usize>>>, Vec<usize>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    Tiny::new().write(folder.path());
+    let files = ModelFiles::folder(folder.path()).expect("a folder");
+    let config = ModelConfig::from_files(&files).expect("a configuration");
+    let compute = Compute::open(device).expect("a device");
+    let checkpoint = Checkpoint::open(&files).expect("weights");
+    let model = LlavaModel::load(&checkpoint, &config, &compute, false).expect("a model");
+    let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
+    let image = model.encode_image_pruned(&pixels, pruning).expect("an image");
+    let mut filter = PrefillFilter::new(pruning, 4, 2);
+    filter.add_picture(1, &image.candidates);
+    let prompt = PromptLayout::from_ids(&[3, IMAGE_TOKEN, 4, 5], IMAGE_TOKEN);
+    let rows = model.splice(&prompt, &[image.features]).expect("a prompt");
+    let positions: Vec<u32> = (0..rows.dims()[0] as u32).collect();
+    let mut cache = model.decoder.new_cache();
+    let hidden = model.decoder.prefill(rows, &positions, &mut cache, &mut filter).expect("a pass");
+    let last = hidden.dims()[0] - 1;
+    let logits = model.decoder.logits(hidden.slice([last..last + 1])).expect("logits");
+    (logits, filter.steps.iter().map(|step| step.kept.clone()).collect(), cache.rows_per_layer())
+}
+
+#[test]
+fn both_paths_choose_the_same() {
+    let pruning = PolicyName::ALL.map(|policy| Pruning::policy(policy).keep(Keep::Tokens(3)));
+    // Thresholds that drop everything that is not protected, and then everything.
+    let mut none_left = Pruning::mustdrop().thresholds(10.0, 10.0);
+    none_left.pruning_layers = Some(vec![0]);
+    let mut nothing_left = none_left.clone();
+    nothing_left.keep_rate = 0.0;
+    for pruning in pruning.into_iter().chain([none_left, nothing_left]) {
+        let [cpu, gpu] = DEVICES.map(|device| pass(&device, &pruning));
+        assert_eq!((&cpu.1, &cpu.2), (&gpu.1, &gpu.2), "{pruning:?}");
+        common::assert_close(&gpu.0, &cpu.0, &format!("{pruning:?}"));
+    }
+}
+
+#[test]
+fn two_conversations_side_by_side_answer_as_each_alone() {
+    let pruning = || Pruning::mustdrop().keep(Keep::Tokens(64));
+    let parts = |name: &str| {
+        let picture = Part::image_path(repository("models/picture-book").join(name)).expect("a picture");
+        [picture, Part::text("describe the picture.")]
+    };
+    let alone = |name| {
+        let mut chat = MODEL.chat().pruning(pruning());
+        let mut answer = chat.ask(parts(name)).expect("an answer");
+        (answer.complete().expect("an answer"), answer.report().kv_rows_per_layer.clone())
+    };
+    let mut chats = [MODEL.chat().pruning(pruning()), MODEL.chat().pruning(pruning())];
+    let [first, second] = &mut chats;
+    let mut answers = [
+        first.ask(parts("sample_2.png")).expect("an answer"),
+        second.ask(parts("sample_5.png")).expect("an answer"),
+    ];
+    // A token of this, a token of that.
+    while answers.iter_mut().filter_map(|answer| answer.next()).map(|event| event.expect("an event")).count()
+        > 0
+    {}
+    for (answer, name) in answers.iter().zip(["sample_2.png", "sample_5.png"]) {
+        assert_eq!((answer.text().to_owned(), answer.report().kv_rows_per_layer.clone()), alone(name));
+    }
+}
