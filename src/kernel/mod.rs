@@ -30,6 +30,11 @@ pub const KERNELS: &[Kernel] = &[
 /// The most workgroups a dispatch may have along one axis, on every adapter.
 const MAX_GROUPS: u32 = 65_535;
 
+/// Whether a tensor lies on an adapter, rather than on the CPU path.
+pub fn is_on_adapter<const D: usize>(tensor: &Tensor<D>) -> bool {
+    launch::on_adapter(tensor).is_some()
+}
+
 /// The values of a tensor on the CPU path.
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     // Reading a tensor that already lies in host memory cannot fail; a wrong dtype is a bug of the caller.
