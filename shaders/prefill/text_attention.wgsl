@@ -20,17 +20,17 @@ struct Params {
 
 const WORKGROUP_SIZE: u32 = 64u;
 
-var<workgroup> sums: array<f32, WORKGROUP_SIZE>;
-var<workgroup> maxima: array<f32, WORKGROUP_SIZE>;
-
-// One workgroup a vision token, a thread some of the text rows.
+// One thread a vision token: queries and denominators are the same for a whole workgroup, and no thread waits.
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn text_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn text_attention(@builtin(global_invocation_id) thread: vec3<u32>) {
+    if thread.x >= params.columns {
+        return;
+    }
     let group_size = params.heads / params.key_heads;
-    let column = (params.first + group.x) * params.key_heads;
+    let column = (params.first + thread.x) * params.key_heads;
     var sum = 0.0;
     var maximum = 0.0; // attention is never negative
-    for (var row = thread; row < params.rows; row += WORKGROUP_SIZE) {
+    for (var row = 0u; row < params.rows; row++) {
         var mean = 0.0;
         for (var head = 0u; head < params.heads; head++) {
             let q = (row * params.heads + head) * params.head_dim;
@@ -45,18 +45,6 @@ fn text_attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
         sum += mean;
         maximum = max(maximum, mean);
     }
-    sums[thread] = sum;
-    maxima[thread] = maximum;
-    workgroupBarrier();
-    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            sums[thread] += sums[thread + half];
-            maxima[thread] = max(maxima[thread], maxima[thread + half]);
-        }
-        workgroupBarrier();
-    }
-    if thread == 0u {
-        attention_sum[group.x] = sums[0];
-        attention_max[group.x] = maxima[0];
-    }
+    attention_sum[thread.x] = sum;
+    attention_max[thread.x] = maximum;
 }

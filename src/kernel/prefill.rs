@@ -76,7 +76,8 @@ pub fn text_attention(
     {
         let launch = Launch::new(TEXT_ATTENTION).input(query).input(key).input(log_sum);
         let launch = launch.output([columns], DType::F32).output([columns], DType::F32);
-        let mut outputs = launch.run([params.columns, 1, 1], &params);
+        let groups = [params.columns.div_ceil(TEXT_ATTENTION.workgroup[0]), 1, 1];
+        let mut outputs = launch.run(groups, &params);
         let sum = from_adapter(outputs.remove(0));
         return (sum, from_adapter(outputs.remove(0)));
     }
