@@ -44,9 +44,13 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
     let last = report.kept.last().map_or(report.tokens.len(), |kept| kept.tokens.len());
     let filters: Vec<String> =
         report.kept.iter().map(|kept| format!("{}:{}", kept.layer, kept.tokens.len())).collect();
+    let prefill = match filters.is_empty() {
+        true => "no filter".to_owned(),
+        false => format!("kept behind layer {}", filters.join(" ")),
+    };
     let captions = [
         ["1 VISION".to_owned(), format!("{patches} patches, {} tokens enter", report.tokens.len())],
-        ["2 PREFILL".to_owned(), format!("kept behind layer {}", filters.join(" "))],
+        ["2 PREFILL".to_owned(), prefill],
         ["3 DECODE".to_owned(), format!("{last} tokens in the caches")],
     ];
     let life = lifetimes(report);

@@ -113,6 +113,7 @@ fn impossible_budgets_are_refused() {
         assert!(error.to_string().contains(expected), "{error}");
     };
     refused(Pruning::policy(PolicyName::FastV).keep(Keep::Tokens(48)), "at least 49");
+    refused(Pruning::policy(PolicyName::None).keep(Keep::Tokens(64)), "none");
     for policy in [PolicyName::Random, PolicyName::FastV, PolicyName::VisionZip] {
         refused(Pruning::policy(policy), "--keep");
     }
@@ -175,9 +176,14 @@ fn two_conversations_side_by_side_answer_as_each_alone() {
         second.ask(parts("sample_5.png")).expect("an answer"),
     ];
     // A token of this, a token of that.
-    while answers.iter_mut().filter_map(|answer| answer.next()).map(|event| event.expect("an event")).count()
-        > 0
-    {}
+    let mut running = true;
+    while running {
+        running = false;
+        for event in answers.iter_mut().filter_map(Iterator::next) {
+            event.expect("an event");
+            running = true;
+        }
+    }
     for (answer, name) in answers.iter().zip(["sample_2.png", "sample_5.png"]) {
         assert_eq!((answer.text().to_owned(), answer.report().kv_rows_per_layer.clone()), alone(name));
     }

@@ -226,6 +226,9 @@ impl Pruning {
         in_range("global_threshold", self.global_threshold.into(), 0.0, 1e6)?;
         in_range("individual_threshold", self.individual_threshold.into(), 0.0, 1e6)?;
         in_range("window", self.window as f64, 2.0, 4.0)?;
+        if let (Some(keep), PolicyName::None) = (self.keep, self.policy) {
+            return Err(Error::argument("--keep", "a policy that drops tokens", format!("{keep} with none")));
+        }
         if self.keep.is_none() && self.policy.needs_budget() {
             let expected = format!("a number of tokens or a share with --policy {}", self.policy);
             return Err(Error::argument("--keep", expected, "none"));

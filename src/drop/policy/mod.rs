@@ -135,6 +135,7 @@ pub struct TowerTokens<'a> {
 
 /// The tokens that enter the decoder.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them at a time, for one call")]
 pub enum Entry {
     /// All, none of them protected.
     All,
