@@ -1,6 +1,9 @@
 //! A conversation about pictures.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use burn::tensor::Tensor;
 
@@ -64,12 +67,13 @@ pub struct Chat<'m> {
 }
 
 /// A picture as the decoder sees it.
-struct Shown {
+#[derive(Clone)]
+pub(crate) struct Shown {
     /// `[tokens, text width]`
-    embeddings: Tensor<2>,
+    pub embeddings: Tensor<2>,
     /// What stage V found out, where tokens are dropped.
-    pruned: Option<PrunedFeatures>,
-    placement: Placement,
+    pub pruned: Option<PrunedFeatures>,
+    pub placement: Placement,
 }
 
 impl<'m> Chat<'m> {
@@ -115,12 +119,11 @@ impl<'m> Chat<'m> {
     pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_, 'm>> {
         self.options.validate()?;
         if let Some(pruning) = &self.pruning {
-            pruning.validate(self.llava.model.decoder.depth())?;
-            let (patches, depth) = (self.llava.config.vision.patches(), self.llava.model.decoder.depth());
-            pruning.rules().sizes(patches, patches, depth)?;
+            self.llava.check(pruning)?;
         }
         let known = (self.turns.len(), self.pictures.len());
-        let prefilled = self.prefill(parts.into_iter().collect());
+        let parts = parts.into_iter().collect();
+        let prefilled = self.encode(parts).and_then(|(turn, encode)| self.prefill(turn, encode));
         if let Err(error) = &prefilled {
             self.turns.truncate(known.0);
             self.pictures.truncate(known.1);
@@ -132,14 +135,30 @@ impl<'m> Chat<'m> {
         Answer::start(self, prefilled, self.options.clone())
     }
 
-    fn prefill(&mut self, parts: Vec<Part>) -> Result<Prefilled> {
-        let llava = self.llava;
-        let start = Instant::now();
-        let turn = self.encode(parts)?;
-        // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
-        llava.compute().wait("encode the picture")?;
-        let encode = start.elapsed();
+    /// Asks the first question of a new conversation about one picture, seen before.
+    ///
+    /// What the cache holds of the picture is used again, unless questions decide what it holds.
+    pub(crate) fn ask_afresh(&mut self, shown: Option<Shown>, question: &str) -> Result<Answer<'_, 'm>> {
+        self.turns.clear();
+        if let Some(shown) = shown {
+            self.pictures = vec![shown];
+            self.forget();
+        }
+        let (patches, depth) = (self.llava.config.vision.patches(), self.llava.model.decoder.depth());
+        if self.pruning.as_ref().is_some_and(|pruning| !pruning.rules().layers(patches, depth).is_empty()) {
+            self.forget();
+        }
+        let parts = vec![TurnPart::Image, TurnPart::Text(question.to_owned())];
+        let prefilled = self.prefill(Turn { role: Role::User, parts }, Duration::ZERO);
+        if prefilled.is_err() {
+            self.turns.clear();
+            self.forget();
+        }
+        Answer::start(self, prefilled?, self.options.clone())
+    }
 
+    fn prefill(&mut self, turn: Turn, encode: Duration) -> Result<Prefilled> {
+        let llava = self.llava;
         let start = Instant::now();
         self.turns.push(turn);
         let prompt = llava.tokenizer.prompt(&self.turns)?;
@@ -248,8 +267,9 @@ impl<'m> Chat<'m> {
         PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
     }
 
-    /// Encodes the pictures among `parts` and returns the user's turn.
-    fn encode(&mut self, parts: Vec<Part>) -> Result<Turn> {
+    /// Encodes the pictures among `parts` and returns the user's turn, and how long that took.
+    fn encode(&mut self, parts: Vec<Part>) -> Result<(Turn, Duration)> {
+        let start = Instant::now();
         let mut turn = Turn { role: Role::User, parts: Vec::with_capacity(parts.len()) };
         for part in parts {
             turn.parts.push(match part {
@@ -273,7 +293,9 @@ impl<'m> Chat<'m> {
                 }
             });
         }
-        Ok(turn)
+        // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
+        self.llava.compute().wait("encode the picture")?;
+        Ok((turn, start.elapsed()))
     }
 
     /// What each row of `prompt` stands for.

@@ -18,6 +18,8 @@ pub mod config;
 pub mod device;
 pub mod drop;
 mod error;
+#[cfg(feature = "cli")]
+pub mod eval;
 mod generate;
 pub mod image;
 #[doc(hidden)]

@@ -7,6 +7,7 @@ use crate::{
     checkpoint::{Checkpoint, ModelFiles},
     config::{self, GenerationDefaults, ModelConfig},
     device::{Compute, DeviceInfo, DeviceSelect},
+    drop::Pruning,
     error::Result,
     image::{Fit, Preprocessor},
     model::{LlavaModel, MAX_ROWS},
@@ -37,6 +38,7 @@ pub struct Llava {
     pub(crate) defaults: GenerationDefaults,
     compute: Compute,
     half: bool,
+    fingerprint: u64,
 }
 
 impl Llava {
@@ -53,6 +55,22 @@ impl Llava {
     /// A new conversation.
     pub fn chat(&self) -> Chat<'_> {
         Chat::new(self)
+    }
+
+    /// A number that tells models apart, whatever folder they lie in.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Checks that rules for dropping vision tokens fit this model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument) naming the first value outside its range.
+    pub fn check(&self, pruning: &Pruning) -> Result<()> {
+        let (patches, depth) = (self.config.vision.patches(), self.model.decoder.depth());
+        pruning.validate(depth)?;
+        pruning.rules().sizes(patches, patches, depth).map(drop)
     }
 
     /// The device the model runs on.
@@ -138,6 +156,7 @@ impl LlavaBuilder {
         let compute = Compute::open(&self.device)?;
         let half = self.weights.is_half(&checkpoint, compute.info())?;
         let model = LlavaModel::load(&checkpoint, &config, &compute, half)?;
-        Ok(Llava { model, config, tokenizer, preprocessor, defaults, compute, half })
+        let fingerprint = checkpoint.fingerprint();
+        Ok(Llava { model, config, tokenizer, preprocessor, defaults, compute, half, fingerprint })
     }
 }

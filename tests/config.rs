@@ -170,7 +170,16 @@ fn what_is_not_supported_is_named_with_what_is() {
         ("/model_type", json!("llava_next"), "model_type: expected \"llava\", found \"llava_next\""),
         ("/model_type", Value::Null, "model_type: expected \"llava\", found null"),
         ("/text_config/model_type", json!("qwen2"), "expected \"llama\" or \"mistral\", found \"qwen2\""),
-        ("/vision_config/model_type", json!("siglip_vision_model"), "expected \"clip_vision_model\", found"),
+        (
+            "/vision_config/model_type",
+            json!("dinov2"),
+            "expected \"clip_vision_model\" or \"siglip_vision_model\", found",
+        ),
+        (
+            "/vision_config/model_type",
+            json!("siglip_vision_model"),
+            "expected \"full\", as the vision tower has",
+        ),
         ("/vision_config/hidden_act", json!("selu"), "expected \"quick_gelu\" or \"gelu\" or"),
         ("/projector_hidden_act", json!(3), "projector_hidden_act: expected \"quick_gelu\""),
         (
@@ -291,6 +300,10 @@ fn a_preprocessor_must_yield_the_square_that_the_tower_takes() {
     };
     let exact = json!({ "size": { "height": 336, "width": 336 }, "do_center_crop": false });
     assert!(matches!(read(exact).expect("square").resize, Resize::Exact { height: 336, width: 336 }));
+    let siglip =
+        json!({ "image_processor_type": "SiglipImageProcessor", "size": { "height": 336, "width": 336 } });
+    let siglip = read(siglip).expect("square");
+    assert!(siglip.crop.is_none() && (siglip.mean, siglip.std) == ([0.5; 3], [0.5; 3]), "as SigLIP has it");
     let padded =
         json!({ "size": 336, "do_center_crop": false, "image_aspect_ratio": "pad", "image_mean": 0.5 });
     let padded = read(padded).expect("square");
@@ -306,7 +319,7 @@ fn a_preprocessor_must_yield_the_square_that_the_tower_takes() {
         (json!({ "image_std": [1, 0, 1] }), "image_std: expected three numbers"),
         (json!({ "image_mean": [0.5, 0.5] }), "image_mean: expected three numbers"),
         (json!({ "image_aspect_ratio": "anyres" }), "found \"anyres\""),
-        (json!({ "image_processor_type": "SiglipImageProcessor" }), "found \"SiglipImageProcessor\""),
+        (json!({ "image_processor_type": "ViTImageProcessor" }), "found \"ViTImageProcessor\""),
     ] {
         let message = message(config);
         assert!(message.contains(expected), "{message}");

@@ -17,11 +17,13 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, btree_map},
     fmt,
+    hash::Hasher,
     ops::Range,
     path::PathBuf,
 };
 
 use safetensors::tensor::Dtype;
+use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
 use shards::Shard;
@@ -112,6 +114,20 @@ impl Checkpoint {
             return Err(Error::model(&self.root, problem));
         };
         Ok(StoredTensor { name, dtype, shape: Cow::Borrowed(&location.shape), bytes })
+    }
+
+    /// A number that tells checkpoints apart: from every tensor's name and size, and a sample of its values.
+    pub fn fingerprint(&self) -> u64 {
+        const SAMPLE: usize = 4096;
+        let mut hasher = XxHash64::with_seed(0);
+        for (name, location) in &self.tensors {
+            hasher.write(name.as_bytes());
+            hasher.write_u64(location.range.len() as u64);
+            let sample = location.range.start..location.range.end.min(location.range.start + SAMPLE);
+            let shard = self.shards.get(location.shard);
+            hasher.write(shard.and_then(|shard| shard.bytes().get(sample)).unwrap_or_default());
+        }
+        hasher.finish()
     }
 
     /// Lets the system take back the memory behind a tensor that is not needed again soon.

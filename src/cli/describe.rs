@@ -10,11 +10,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{print_json, pruning::PruningArguments, write_whole};
-use crate::{
-    Chat, DeviceSelect, Error, Event, Fit, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report,
-    WeightFormat,
-};
+use super::{model::ModelArguments, print_json, pruning::PruningArguments, write_whole};
+use crate::{Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report};
 
 /// The question where none is given.
 const QUESTION: &str = "Describe the picture.";
@@ -37,21 +34,8 @@ pub struct Describe {
     #[arg(long = "image", value_name = "PICTURE")]
     images: Vec<PathBuf>,
 
-    /// A folder with a LLaVA checkpoint as the Hugging Face hub has it [default: the model inside the program]
-    #[arg(long, value_name = "DIR", env = "MUSTDROP_MODEL")]
-    model: Option<PathBuf>,
-
-    /// auto, gpu, cpu, an adapter's number or a part of its name (see `mustdrop devices`)
-    #[arg(long, default_value_t, env = "MUSTDROP_DEVICE")]
-    device: DeviceSelect,
-
-    /// Precision of the weights: auto, f32 or f16
-    #[arg(long, default_value_t)]
-    weights: WeightFormat,
-
-    /// How a picture becomes square: crop its middle or pad its short sides [default: the model's own]
-    #[arg(long, value_name = "crop|pad")]
-    fit: Option<Fit>,
+    #[command(flatten)]
+    model: ModelArguments,
 
     /// The most tokens the answer may have [default: the model's own, else 512]
     #[arg(long, value_name = "N")]
@@ -88,12 +72,7 @@ pub struct Describe {
 impl Describe {
     /// The model these arguments name, not yet loaded.
     pub fn builder(&self) -> LlavaBuilder {
-        let builder = self.model.as_ref().map_or_else(Llava::embedded, Llava::builder);
-        let builder = builder.device(self.device.clone()).weights(self.weights);
-        match self.fit {
-            Some(fit) => builder.fit(fit),
-            None => builder,
-        }
+        self.model.builder()
     }
 
     /// The pictures and the question.

@@ -15,6 +15,8 @@ pub use say;
 
 mod describe;
 mod devices;
+mod eval;
+mod model;
 mod pixels;
 mod pruning;
 mod trace;
@@ -39,6 +41,7 @@ struct Cli {
 enum Command {
     Describe(Box<describe::DescribeCommand>),
     Devices(devices::Devices),
+    Eval(Box<eval::Eval>),
     Trace(trace::Trace),
     Pixels(pixels::Pixels),
 }
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
     run(|| match Cli::parse().command {
         Command::Describe(describe) => describe.run(),
         Command::Devices(devices) => devices.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Trace(trace) => trace.run(),
         Command::Pixels(pixels) => pixels.run(),
     })

@@ -22,7 +22,7 @@ pub use clip::VisionTower;
 pub use llama::Decoder;
 use loader::Loader;
 use projector::Projector;
-pub use pruned_features::{EnteredTokens, Merge, PrunedFeatures};
+pub use pruned_features::{EnteredTokens, Merge, PrunedFeatures, TowerFeatures};
 
 use crate::{
     checkpoint::Checkpoint,
@@ -90,7 +90,16 @@ impl LlavaModel {
     ///
     /// As [`VisionTower::pruned_features`].
     pub fn encode_image_pruned(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedFeatures> {
-        let mut pruned = self.vision.pruned_features(pixels, pruning, self.decoder.depth())?;
+        self.admit(&self.vision.look(pixels, pruning)?, pruning)
+    }
+
+    /// The second half of [`encode_image_pruned`](Self::encode_image_pruned), behind the tower.
+    ///
+    /// # Errors
+    ///
+    /// As [`VisionTower::pruned_features`].
+    pub fn admit(&self, tower: &TowerFeatures, pruning: &Pruning) -> Result<PrunedFeatures> {
+        let mut pruned = self.vision.admit(tower, pruning, self.decoder.depth())?;
         pruned.features = self.projector.forward(pruned.features);
         Ok(pruned)
     }

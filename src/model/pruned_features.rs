@@ -1,6 +1,7 @@
 //! Stage V in the vision tower: alike windows merged, key tokens named, and what enters the decoder.
 
 use burn::tensor::{Device, Int, Tensor};
+use twox_hash::XxHash64;
 
 use super::clip::VisionTower;
 use crate::{
@@ -51,6 +52,18 @@ pub struct EnteredTokens {
     pub class_attention: Option<Vec<f32>>,
 }
 
+/// A picture as the tower sees it, before a policy chooses from it.
+#[derive(Debug, Clone)]
+pub struct TowerFeatures {
+    /// `[classes + tokens, width]`
+    features: Tensor<2>,
+    /// The input of the layer whose attention names key tokens.
+    seen: Tensor<2>,
+    tower_tokens: TokenMap,
+    merge: Option<Merge>,
+    fingerprint: u64,
+}
+
 impl VisionTower {
     /// The features of one picture with alike windows merged, and what stage V found out about it.
     ///
@@ -68,11 +81,19 @@ impl VisionTower {
         pruning: &Pruning,
         decoder_layers: usize,
     ) -> Result<PrunedFeatures> {
-        let rules = pruning.rules();
+        self.admit(&self.look(pixels, pruning)?, pruning, decoder_layers)
+    }
+
+    /// Runs the tower, merging windows if the policy does: the part that policies which treat the tower alike share.
+    ///
+    /// # Errors
+    ///
+    /// As [`pruned_features`](Self::pruned_features).
+    pub fn look(&self, pixels: &[f32], pruning: &Pruning) -> Result<TowerFeatures> {
         let mut state = self.embed(pixels);
         let mut tower_tokens = TokenMap::dense(self.config.patches());
         let (mut merge, mut done) = (None, 0);
-        if rules.merges() {
+        if pruning.rules().merges() {
             let Some(first) = self.layers.first().filter(|_| !self.feature_states.contains(&0)) else {
                 let found = "a checkpoint that takes features from before layer 0";
                 return Err(Error::argument("merge", "features behind layer 0", found));
@@ -82,10 +103,25 @@ impl VisionTower {
         }
         let states = self.states(state, done);
         let seen = self.seen_by_class_attention(&states);
+        let (features, fingerprint) = (self.select(states), fingerprint(pixels));
+        Ok(TowerFeatures { features, seen, tower_tokens, merge, fingerprint })
+    }
+
+    /// Lets the tokens in that the policy chooses.
+    ///
+    /// # Errors
+    ///
+    /// As [`pruned_features`](Self::pruned_features).
+    pub fn admit(
+        &self,
+        tower: &TowerFeatures,
+        pruning: &Pruning,
+        decoder_layers: usize,
+    ) -> Result<PrunedFeatures> {
+        let rules = pruning.rules();
+        let TowerFeatures { features, seen, tower_tokens, merge, fingerprint } = tower.clone();
         let sizes = rules.sizes(self.config.patches(), tower_tokens.len(), decoder_layers)?;
         let count = sizes.as_ref().and_then(|sizes| sizes.first().copied()).unwrap_or(usize::MAX);
-
-        let features = self.select(states);
         let rows = features.dims()[0];
         let classes = rows - tower_tokens.len();
         let class_attention = || self.class_attention.forward(&seen, self.classes());
@@ -93,7 +129,7 @@ impl VisionTower {
             &TowerTokens {
                 features: features.clone().slice([classes..rows]),
                 grid: self.config.grid(),
-                fingerprint: fingerprint(pixels),
+                fingerprint,
                 class_attention: &class_attention,
             },
             count,
@@ -197,9 +233,7 @@ fn flags(count: usize, flag: u32, device: &Device) -> Tensor<1, Int> {
     kernel::integers(vec![flag; count], [count], device)
 }
 
-/// A number that depends on the pixels alone (64-bit FNV-1a over their bits).
+/// A number that depends on the pixels alone.
 fn fingerprint(pixels: &[f32]) -> u64 {
-    pixels.iter().fold(0xcbf2_9ce4_8422_2325, |hash, pixel| {
-        (hash ^ u64::from(pixel.to_bits())).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    XxHash64::oneshot(0, bytemuck::cast_slice(pixels))
 }

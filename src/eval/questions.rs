@@ -1,0 +1,116 @@
+//! Question sets: one JSON object a line.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Component, Path},
+};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// Bytes of the largest file that is read.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// A question about a picture, and the answers that are right.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Question {
+    /// The picture's file, relative to the folder of pictures.
+    pub image: String,
+    /// The question.
+    pub question: String,
+    /// Right answers; one of them is enough.
+    pub answers: Vec<String>,
+    /// What kind of question it is; results are given for each.
+    #[serde(rename = "type", default = "untyped")]
+    pub kind: String,
+}
+
+fn untyped() -> String {
+    "question".to_owned()
+}
+
+/// Reads a file of questions.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it cannot be read, [`Error::Argument`] naming the first line that is no question, or if there is
+/// none.
+pub fn read(path: &Path) -> Result<Vec<Question>> {
+    let file = fs::File::open(path).map_err(|error| Error::io(path, error))?;
+    let mut questions = Vec::new();
+    for (number, line) in BufReader::new(file.take(MAX_BYTES)).lines().enumerate() {
+        let line = line.map_err(|error| Error::io(path, error))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let question = parse(&line).map_err(|found| {
+            let expected = "an object with `image`, `question`, `answers` (a list) and `type` on every line";
+            Error::argument("--data", expected, format!("{}:{}: {found}", path.display(), number + 1))
+        })?;
+        questions.push(question);
+    }
+    if questions.is_empty() {
+        let found = format!("none in {}", path.display());
+        return Err(Error::argument("--data", "at least one question", found));
+    }
+    Ok(questions)
+}
+
+fn parse(line: &str) -> Result<Question, String> {
+    let question: Question = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    if question.answers.is_empty() {
+        return Err("no answer".to_owned());
+    }
+    if question.question.trim().is_empty() {
+        return Err("an empty question".to_owned());
+    }
+    let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
+    if question.image.is_empty() || !Path::new(&question.image).components().all(inside) {
+        return Err(format!("the picture {:?}, which is not inside the folder", question.image));
+    }
+    Ok(question)
+}
+
+/// The questions about each picture, by index, in the order in which pictures first appear.
+pub fn by_picture(questions: &[Question]) -> Vec<(&str, Vec<(usize, &Question)>)> {
+    let mut groups: Vec<(&str, Vec<(usize, &Question)>)> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for (index, question) in questions.iter().enumerate() {
+        let place = *places.entry(question.image.as_str()).or_insert_with(|| {
+            groups.push((question.image.as_str(), Vec::new()));
+            groups.len() - 1
+        });
+        groups[place].1.push((index, question));
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{by_picture, parse};
+
+    #[test]
+    fn lines_are_checked() {
+        let line = |image: &str, answers: &str| {
+            parse(&format!(r#"{{"image": "{image}", "question": "what?", "answers": {answers}}}"#))
+        };
+        assert_eq!(line("a/b.png", r#"["x"]"#).expect("a question").kind, "question");
+        for (image, answers) in
+            [("../b.png", r#"["x"]"#), ("/b.png", r#"["x"]"#), ("", r#"["x"]"#), ("a.png", "[]"), ("a", "1")]
+        {
+            assert!(line(image, answers).is_err(), "{image} {answers}");
+        }
+    }
+
+    #[test]
+    fn pictures_keep_the_order_of_their_first_question() {
+        let questions = ["b", "a", "b"].map(|image| {
+            parse(&format!(r#"{{"image": "{image}", "question": "?", "answers": ["x"]}}"#)).expect("fine")
+        });
+        let groups = by_picture(&questions);
+        assert_eq!(groups.iter().map(|group| group.0).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(groups[0].1.iter().map(|question| question.0).collect::<Vec<_>>(), [0, 2]);
+    }
+}
