@@ -12,7 +12,12 @@ pub mod records;
 pub mod score;
 pub mod summary;
 
-use std::{collections::HashMap, fmt, path::Path, time::Instant};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    path::Path,
+    time::Instant,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,13 +106,15 @@ pub fn ask_about(
     let mut towers: HashMap<bool, (TowerFeatures, f64)> = HashMap::new();
     for (number, (setting, pruning)) in settings.iter().enumerate().filter(|(number, _)| is_wanted(*number)) {
         let merges = pruning.rules().merges();
-        if !towers.contains_key(&merges) {
-            let start = Instant::now();
-            let tower = model.model.vision.look(&pixels.values, pruning)?;
-            model.compute().wait("encode the picture")?;
-            towers.insert(merges, (tower, start.elapsed().as_secs_f64()));
-        }
-        let Some((tower, tower_seconds)) = towers.get(&merges) else { continue };
+        let (tower, tower_seconds) = match towers.entry(merges) {
+            Entry::Occupied(seen) => seen.into_mut(),
+            Entry::Vacant(unseen) => {
+                let start = Instant::now();
+                let tower = model.model.vision.look(&pixels.values, pruning)?;
+                model.compute().wait("encode the picture")?;
+                unseen.insert((tower, start.elapsed().as_secs_f64()))
+            }
+        };
         let start = Instant::now();
         let pruned = model.model.admit(tower, pruning)?;
         let embeddings = pruned.features.clone();
@@ -118,7 +125,7 @@ pub fn ask_about(
         for (question, text) in questions.iter().filter(|(question, _)| wanted(number, *question)) {
             let mut answer = chat.ask_afresh(shown.take(), &text.question)?;
             let said = answer.complete()?;
-            let seconds = is_first.then(|| tower_seconds + start.elapsed().as_secs_f64());
+            let seconds = is_first.then(|| *tower_seconds + start.elapsed().as_secs_f64());
             is_first = false;
             let report = answer.report();
             let vision_tokens = report.pruning.as_ref().filter(|pruning| !pruning.pictures.is_empty());
@@ -136,7 +143,6 @@ pub fn ask_about(
 
 /// Greedy answers, whatever the checkpoint's own rules are.
 fn chat<'m>(model: &'m Llava, pruning: &Pruning) -> Chat<'m> {
-    let mut options = GenerationOptions::default();
-    options.max_new_tokens = 64;
+    let options = GenerationOptions { max_new_tokens: 64, ..GenerationOptions::default() };
     model.chat().options(options).pruning(pruning.clone())
 }

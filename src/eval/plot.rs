@@ -40,7 +40,7 @@ fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std:
     let dropping = summaries.iter().filter(|summary| summary.policy != PolicyName::None);
     let tokens = dropping.map(|summary| summary.vision_tokens);
     let (least, most) = (tokens.clone().fold(f64::MAX, f64::min), tokens.fold(1.0, f64::max));
-    let (least, most) = (least.min(most).max(1.0) * 0.9, most * 1.1);
+    let (least, most) = (least.min(most).max(1.0) * 0.9, most * 1.8); // the legend stands on the right
     let lowest = summaries.iter().map(|summary| 100.0 * summary.accuracy).fold(100.0, f64::min);
     let lowest = (lowest / 10.0).floor() * 10.0;
 
@@ -50,13 +50,14 @@ fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std:
         .margin(14)
         .x_label_area_size(40)
         .y_label_area_size(50)
-        .build_cartesian_2d((least..most).log_scale(), lowest..100.0)?;
+        .build_cartesian_2d((least..most).log_scale().base(2.0), lowest..100.0)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .x_desc("vision tokens a decoder layer computes, on average")
         .y_desc("right answers, %")
         .x_label_formatter(&|tokens| format!("{tokens:.0}"))
+        .y_label_formatter(&|percent| format!("{percent:.0}"))
         .draw()?;
     for (policy, colour) in PolicyName::ALL.into_iter().zip(COLOURS) {
         let mut points = curve(policy);

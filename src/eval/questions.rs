@@ -88,6 +88,7 @@ pub fn by_picture(questions: &[Question]) -> Vec<(&str, Vec<(usize, &Question)>)
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)] // a failed expectation is a failed test
 mod tests {
     use super::{by_picture, parse};
 

@@ -115,6 +115,7 @@ impl Records {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)] // a failed expectation is a failed test
 mod tests {
     use std::fs;
 
