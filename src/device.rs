@@ -275,6 +275,11 @@ impl Compute {
         Self { device: Device::flex(), info: DeviceInfo::cpu() }
     }
 
+    /// Whether this is the CPU path, which runs oracles in place of shaders.
+    pub fn is_cpu(&self) -> bool {
+        self.info.index.is_none()
+    }
+
     /// The device in burn's terms, for tests and benches of single kernels.
     #[doc(hidden)]
     pub fn burn(&self) -> Device {

@@ -30,6 +30,8 @@ pub mod model;
 pub mod oracle;
 mod overlay;
 pub mod prompt;
+#[doc(hidden)]
+pub mod quantise;
 pub mod report;
 pub mod sample;
 pub mod tokenizer;

@@ -12,7 +12,7 @@ use crate::{
     image::{Fit, Preprocessor},
     model::{LlavaModel, MAX_ROWS},
     tokenizer::Tokenizer,
-    weights::WeightFormat,
+    weights::{Precision, WeightFormat},
 };
 
 /// A LLaVA checkpoint on a device.
@@ -37,7 +37,7 @@ pub struct Llava {
     pub(crate) preprocessor: Preprocessor,
     pub(crate) defaults: GenerationDefaults,
     compute: Compute,
-    half: bool,
+    precision: Precision,
     fingerprint: u64,
 }
 
@@ -82,9 +82,9 @@ impl Llava {
         &self.compute
     }
 
-    /// How matrices are held: `F32` or `F16`.
+    /// How matrices are held: never `Auto`.
     pub fn weight_format(&self) -> WeightFormat {
-        if self.half { WeightFormat::F16 } else { WeightFormat::F32 }
+        self.precision.format()
     }
 
     /// The most tokens prompt and answer may have together.
@@ -154,9 +154,9 @@ impl LlavaBuilder {
         let defaults = GenerationDefaults::from_files(&files)?;
         let checkpoint = Checkpoint::open(&files)?;
         let compute = Compute::open(&self.device)?;
-        let half = self.weights.is_half(&checkpoint, compute.info())?;
-        let model = LlavaModel::load(&checkpoint, &config, &compute, half)?;
+        let precision = self.weights.resolve(&checkpoint, compute.info())?;
+        let model = LlavaModel::load(&checkpoint, &config, &compute, precision)?;
         let fingerprint = checkpoint.fingerprint();
-        Ok(Llava { model, config, tokenizer, preprocessor, defaults, compute, half, fingerprint })
+        Ok(Llava { model, config, tokenizer, preprocessor, defaults, compute, precision, fingerprint })
     }
 }

@@ -194,8 +194,8 @@ pub fn trace(folder: &Path, device: &DeviceSelect, weights: WeightFormat) -> Res
     let fixture = Fixture::open(folder)?;
     let checkpoint = Checkpoint::open(&ModelFiles::folder(folder)?)?;
     let compute = Compute::open(device)?;
-    let half = weights.is_half(&checkpoint, compute.info())?;
-    let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, half)?;
+    let precision = weights.resolve(&checkpoint, compute.info())?;
+    let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, precision)?;
 
     let (dense_greedy_tokens, dense_next_token_logits) = dense(&model, &fixture)?;
     let mut trace = Trace {

@@ -21,7 +21,7 @@ fn grid(grid: u32) -> WindowSimilarityParams {
 fn plan(similarity: &[f32], side: u32, order: RowOrder) -> MergePlan {
     let mut pruning = Pruning::mustdrop();
     pruning.order = order;
-    MergePlan::new(similarity, &grid(side), &pruning)
+    MergePlan::new(similarity, &grid(side), &pruning, 0)
 }
 
 #[test]
@@ -54,6 +54,17 @@ fn merged_windows_go_first_by_similarity_or_stay_where_they_were() {
     assert_eq!(raster.tokens.patches[2..5], [vec![2], vec![6], vec![7]]);
     // Window 1's central patch is 10: between 8 and 12.
     assert_eq!(raster.tokens.patches[5..8], [vec![8], vec![3, 4, 5, 9, 10, 11, 15, 16, 17], vec![12]]);
+}
+
+#[test]
+fn a_budget_merges_the_most_similar_windows_as_far_as_it_asks() {
+    let similarity: Vec<f32> = (0..64).map(|window| 0.9 + window as f32 / 1000.0).collect();
+    let left = |least| {
+        let plan = MergePlan::new(&similarity, &grid(24), &Pruning::mustdrop(), least);
+        assert!(plan.windows.iter().rev().eq((64 - plan.windows.len()..64).collect::<Vec<_>>().iter()));
+        plan.tokens.len()
+    };
+    assert_eq!((left(0), left(64), left(65), left(192), left(575), left(576)), (64, 64, 72, 192, 576, 576));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct ModelArguments {
     #[arg(long, default_value_t, env = "MUSTDROP_DEVICE")]
     device: DeviceSelect,
 
-    /// Precision of the weights: auto, f32 or f16
+    /// Precision of the weights: auto, f32, f16, q8 or q4
     #[arg(long, default_value_t)]
     weights: WeightFormat,
 

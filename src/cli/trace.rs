@@ -17,7 +17,7 @@ pub struct Trace {
     #[arg(long, default_value_t)]
     device: DeviceSelect,
 
-    /// Precision of the weights: auto, f32 or f16
+    /// Precision of the weights: auto, f32, f16, q8 or q4
     #[arg(long, default_value_t)]
     weights: WeightFormat,
 }

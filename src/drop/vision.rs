@@ -13,15 +13,22 @@ pub struct MergePlan {
 }
 
 impl MergePlan {
-    /// Merges every window whose similarity reaches the threshold.
+    /// Merges the windows whose similarity reaches the threshold, most similar first, as long as `least` tokens are
+    /// left: 0 merges them all, as the paper does; under a budget, no more than the budget asks for.
     ///
     /// `similarity` has one value a window, as [`window_similarity`](crate::oracle::vision::window_similarity)
     /// computes them with `params`.
-    pub fn new(similarity: &[f32], params: &WindowSimilarityParams, pruning: &Pruning) -> Self {
+    pub fn new(similarity: &[f32], params: &WindowSimilarityParams, pruning: &Pruning, least: usize) -> Self {
         let mut windows: Vec<usize> =
             (0..similarity.len()).filter(|&w| similarity[w] >= pruning.similarity_threshold).collect();
         // A stable sort: equal windows stay in the order of their indices.
         windows.sort_by(|&a, &b| similarity[b].total_cmp(&similarity[a]));
+        let mut left = (params.grid * params.grid) as usize;
+        let fitting = windows.iter().take_while(|window| {
+            left -= params.rows(**window).len() - 1;
+            left >= least
+        });
+        windows.truncate(fitting.count());
 
         let patches_of = |window: usize| -> Vec<u32> {
             params.rows(window).into_iter().map(|row| row as u32 - params.first).collect()

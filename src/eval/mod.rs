@@ -103,14 +103,14 @@ pub fn ask_about(
         return Ok(());
     }
     let pixels = model.preprocessor.run(&Picture::open(path)?)?;
-    let mut towers: HashMap<bool, (TowerFeatures, f64)> = HashMap::new();
+    let depth = model.model.decoder.depth();
+    let mut towers: HashMap<Option<usize>, (TowerFeatures, f64)> = HashMap::new();
     for (number, (setting, pruning)) in settings.iter().enumerate().filter(|(number, _)| is_wanted(*number)) {
-        let merges = pruning.rules().merges();
-        let (tower, tower_seconds) = match towers.entry(merges) {
+        let (tower, tower_seconds) = match towers.entry(model.model.vision.least_tokens(pruning, depth)?) {
             Entry::Occupied(seen) => seen.into_mut(),
             Entry::Vacant(unseen) => {
                 let start = Instant::now();
-                let tower = model.model.vision.look(&pixels.values, pruning)?;
+                let tower = model.model.vision.look(&pixels.values, pruning, depth)?;
                 model.compute().wait("encode the picture")?;
                 unseen.insert((tower, start.elapsed().as_secs_f64()))
             }

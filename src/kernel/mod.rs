@@ -7,6 +7,7 @@ pub mod decode;
 pub mod launch;
 pub mod nn;
 pub mod prefill;
+pub mod quantised;
 pub mod vision;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -23,6 +24,9 @@ pub const KERNELS: &[Kernel] = &[
     prefill::LOG_SUM_EXP,
     prefill::TEXT_ATTENTION,
     prefill::TOP_K,
+    quantised::QUANTISED_MATRIX,
+    quantised::QUANTISED_ROWS,
+    quantised::QUANTISED_VECTOR,
     vision::WINDOW_MERGE,
     vision::WINDOW_SIMILARITY,
 ];
@@ -39,6 +43,11 @@ pub fn is_on_adapter<const D: usize>(tensor: &Tensor<D>) -> bool {
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     // Reading a tensor that already lies in host memory cannot fail; a wrong dtype is a bug of the caller.
     tensor.into_data().try_into_vec_as::<f32>().unwrap_or_default()
+}
+
+/// The values of a matrix, wherever it lies; nothing if the device failed.
+pub fn numbers(matrix: Tensor<2>) -> Vec<f32> {
+    host(matrix)
 }
 
 /// A tensor on `device`, from values in host memory.

@@ -1,8 +1,58 @@
 //! Matrices of weights: products with them, and rows out of them.
 
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::kernel;
+use crate::kernel::{self, quantised::QuantisedMatrix};
+
+/// A matrix, or some of its rows, as it is held.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few hundred of them, beside gigabytes of weights")]
+pub enum Weight {
+    /// `[outputs, inputs]`, of 16 or 32 bits.
+    Floats(Tensor<2>),
+    /// Blocks of small numbers.
+    Quantised(QuantisedMatrix),
+}
+
+impl Weight {
+    fn outputs(&self) -> usize {
+        match self {
+            Self::Floats(weight) => weight.dims()[0],
+            Self::Quantised(weight) => weight.outputs(),
+        }
+    }
+
+    fn device(&self) -> Device {
+        match self {
+            Self::Floats(weight) => weight.device(),
+            Self::Quantised(weight) => weight.device(),
+        }
+    }
+
+    /// `x Wᵀ`, as float32.
+    fn product(&self, x: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Quantised(weight) => weight.product(x),
+            Self::Floats(weight) => match weight.dtype() {
+                DType::F32 => product(x.clone(), weight.clone()),
+                dtype => product(x.clone().cast(dtype), weight.clone()).cast(DType::F32),
+            },
+        }
+    }
+
+    /// Rows, as float32.
+    fn rows(&self, index: Vec<u32>) -> Tensor<2> {
+        match self {
+            Self::Quantised(weight) => weight.rows(index),
+            Self::Floats(weight) => {
+                let count = index.len();
+                let index: Vec<i32> = index.into_iter().map(|row| row as i32).collect();
+                let index = Tensor::<1, Int>::from_data(TensorData::new(index, [count]), &weight.device());
+                weight.clone().select(0, index).cast(DType::F32)
+            }
+        }
+    }
+}
 
 /// `y = x Wᵀ + b`, with the rows of `W` in parts that the adapter can bind.
 ///
@@ -11,13 +61,13 @@ use crate::kernel;
 /// `W` is `[outputs, inputs]`, as checkpoints store it; the parts follow each other along `outputs`.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    parts: Vec<Tensor<2>>,
+    parts: Vec<Weight>,
     bias: Option<Tensor<1>>,
 }
 
 impl Linear {
     /// A layer from the parts of its matrix, in order.
-    pub fn new(parts: Vec<Tensor<2>>, bias: Option<Tensor<1>>) -> Self {
+    pub fn new(parts: Vec<Weight>, bias: Option<Tensor<1>>) -> Self {
         Self { parts, bias }
     }
 
@@ -30,11 +80,7 @@ impl Linear {
     ///
     /// `x`: `[rows, inputs]`; result: `[rows, outputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let products = self.parts.iter().map(|part| match part.dtype() {
-            DType::F32 => product(x.clone(), part.clone()),
-            dtype => product(x.clone().cast(dtype), part.clone()).cast(DType::F32),
-        });
-        let y = concatenate(products.collect(), 1);
+        let y = concatenate(self.parts.iter().map(|part| part.product(&x)).collect(), 1);
         match &self.bias {
             Some(bias) => y + bias.clone().unsqueeze(),
             None => y,
@@ -58,12 +104,12 @@ fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
 /// A table of rows (the token embedding) in parts that the adapter can bind.
 #[derive(Debug, Clone)]
 pub struct RowTable {
-    parts: Vec<Tensor<2>>,
+    parts: Vec<Weight>,
 }
 
 impl RowTable {
     /// A table from its parts, in order; all but the last have the same number of rows.
-    pub fn new(parts: Vec<Tensor<2>>) -> Self {
+    pub fn new(parts: Vec<Weight>) -> Self {
         Self { parts }
     }
 
@@ -74,14 +120,10 @@ impl RowTable {
 
     /// Rows `ids` as float32, `[ids.len(), width]`. Every id must be below the number of rows.
     pub fn gather(&self, ids: &[u32]) -> Tensor<2> {
-        let part_rows = self.parts[0].dims()[0];
+        let part_rows = self.parts[0].outputs();
         let device = self.parts[0].device();
-        let index = |rows: Vec<i32>| {
-            let count = rows.len();
-            Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device)
-        };
         // Rows come part by part; `order[i]` is where row i of the request ends up among them.
-        let mut order = vec![0; ids.len()];
+        let mut order = vec![0i32; ids.len()];
         let mut taken = 0;
         let mut gathered = Vec::new();
         for (number, part) in self.parts.iter().enumerate() {
@@ -94,12 +136,14 @@ impl RowTable {
                 order[i] = taken;
                 taken += 1;
             }
-            let rows = inside.iter().map(|&i| (ids[i] as usize % part_rows) as i32).collect();
-            gathered.push(part.clone().select(0, index(rows)));
+            gathered.push(part.rows(inside.iter().map(|&i| (ids[i] as usize % part_rows) as u32).collect()));
         }
-        let in_order = order.is_sorted();
-        let rows = concatenate(gathered, 0).cast(DType::F32);
-        if in_order { rows } else { rows.select(0, index(order)) }
+        let rows = concatenate(gathered, 0);
+        if order.is_sorted() {
+            return rows;
+        }
+        let count = order.len();
+        rows.select(0, Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &device))
     }
 }
 

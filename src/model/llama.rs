@@ -1,6 +1,6 @@
 //! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
     attention::{CausalMask, attention},
@@ -19,6 +19,7 @@ use crate::{
     },
     error::{Error, Result},
     kernel,
+    weights::Precision,
 };
 
 /// A decoder-only transformer and its head.
@@ -51,14 +52,17 @@ impl Decoder {
         })
     }
 
-    /// A decoder of this shape with random weights made on the device, for measuring; they are float16 if `half`.
+    /// A decoder of this shape with random weights made on the device, for measuring, in the given precision.
     ///
     /// # Errors
     ///
     /// [`Error::Device`] if the device fails.
-    pub fn synthetic(config: &TextConfig, compute: &Compute, half: bool) -> Result<Self> {
-        let dtype = if half { DType::F16 } else { DType::F32 };
-        Self::load(&Loader::synthetic(compute, dtype), config, false)
+    pub fn synthetic(
+        config: &TextConfig,
+        compute: &Compute,
+        precision: impl Into<Precision>,
+    ) -> Result<Self> {
+        Self::load(&Loader::synthetic(compute, precision.into()), config, false)
     }
 
     /// Number of layers.

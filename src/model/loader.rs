@@ -5,13 +5,16 @@ use std::{cell::RefCell, ops::Range};
 use burn::tensor::{DType, Distribution, Tensor, TensorData};
 
 use super::{
-    linear::{Linear, RowTable},
+    linear::{Linear, RowTable, Weight},
     norm::{LayerNorm, RmsNorm},
 };
 use crate::{
     checkpoint::{Checkpoint, StoredTensor},
     device::Compute,
     error::Result,
+    kernel::{self, quantised::QuantisedMatrix},
+    quantise::Blocks,
+    weights::Precision,
 };
 
 /// A tensor's canonical name and the shape it must have.
@@ -25,8 +28,8 @@ type Asked = (String, Vec<usize>);
 pub struct Loader<'a> {
     source: Source<'a>,
     compute: &'a Compute,
-    /// Type of matrices; vectors are always float32.
-    matrix_dtype: DType,
+    /// Of matrices; vectors are always float32.
+    precision: Precision,
 }
 
 enum Source<'a> {
@@ -41,18 +44,18 @@ impl<'a> Loader<'a> {
     /// The pass that notes what is asked for and returns placeholders.
     pub fn checking(checkpoint: &'a Checkpoint, compute: &'a Compute) -> Self {
         let source = Source::Checking(checkpoint, RefCell::default());
-        Self { source, compute, matrix_dtype: DType::F32 }
+        Self { source, compute, precision: Precision::default() }
     }
 
-    /// The pass that loads, with matrices as `matrix_dtype`.
-    pub fn loading(checkpoint: &'a Checkpoint, compute: &'a Compute, matrix_dtype: DType) -> Self {
-        Self { source: Source::Checkpoint(checkpoint), compute, matrix_dtype }
+    /// The pass that loads, with matrices in this precision.
+    pub fn loading(checkpoint: &'a Checkpoint, compute: &'a Compute, precision: Precision) -> Self {
+        Self { source: Source::Checkpoint(checkpoint), compute, precision }
     }
 
     /// Random weights in place of a checkpoint's, for measuring: matrices with values of variance `1 / inputs`,
     /// vectors of ones.
-    pub fn synthetic(compute: &'a Compute, matrix_dtype: DType) -> Self {
-        Self { source: Source::Random, compute, matrix_dtype }
+    pub fn synthetic(compute: &'a Compute, precision: Precision) -> Self {
+        Self { source: Source::Random, compute, precision }
     }
 
     /// Whether there is a tensor that the model can do without.
@@ -129,26 +132,39 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn matrix(&self, name: &str, shape: &[usize]) -> Result<Vec<Tensor<2>>> {
+    fn matrix(&self, name: &str, shape: &[usize]) -> Result<Vec<Weight>> {
         let device = &self.compute.device;
         let stored = self.stored(name, shape)?;
+        if matches!(stored, Stored::Placeholder) {
+            return Ok(vec![Weight::Floats(Tensor::zeros([1, 1], device))]);
+        }
         let (rows, width) = (shape[0], shape[1..].iter().product::<usize>());
-        let row_bytes = (width * self.matrix_dtype.size()) as u64;
+        let bits = self.precision.bits.filter(|_| is_of_decoder(name) && Blocks::fit(width));
+        let dtype = if self.precision.half { DType::F16 } else { DType::F32 };
+        let row_bytes = bits.map_or(width * dtype.size(), |bits| (width * bits as usize).div_ceil(8)) as u64;
         let part_rows = rows_per_part(rows, row_bytes, self.compute.info().max_binding_bytes);
         let parts = (0..rows).step_by(part_rows).map(|start| start..(start + part_rows).min(rows));
         let part = |range: Range<usize>| {
             let shape = [range.len(), width];
-            Ok(match &stored {
-                Stored::Placeholder => Tensor::zeros([1, 1], device),
-                Stored::Random => self.random(shape).cast(self.matrix_dtype),
+            if let Some(bits) = bits {
+                let values = match &stored {
+                    Stored::Here(stored) => stored.rows_f32(range)?,
+                    _ => kernel::numbers(self.random(shape)),
+                };
+                let blocks = Blocks::new(&values, width, bits);
+                let on_adapter = !self.compute.is_cpu();
+                return Ok(Weight::Quantised(QuantisedMatrix::new(blocks, device, on_adapter)));
+            }
+            Ok(Weight::Floats(match &stored {
                 Stored::Here(stored) => {
-                    let data = match self.matrix_dtype {
+                    let data = match dtype {
                         DType::F16 => TensorData::new(stored.rows_f16(range)?, shape),
                         _ => TensorData::new(stored.rows_f32(range)?, shape),
                     };
-                    Tensor::from_data(data, (device, self.matrix_dtype))
+                    Tensor::from_data(data, (device, dtype))
                 }
-            })
+                _ => self.random(shape).cast(dtype),
+            }))
         };
         parts.map(part).collect()
     }
@@ -170,6 +186,11 @@ impl<'a> Loader<'a> {
             Source::Random => Ok(Stored::Random),
         }
     }
+}
+
+/// Whether a matrix belongs to the language model: by far most of the weights, and what quantising spares.
+fn is_of_decoder(name: &str) -> bool {
+    name.starts_with("language_model.") || name.starts_with("lm_head.")
 }
 
 /// The values of one tensor.

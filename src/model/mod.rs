@@ -15,7 +15,7 @@ mod projector;
 mod pruned_features;
 mod rope;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 pub use cache::KeyValueCache;
 pub use clip::VisionTower;
@@ -31,6 +31,7 @@ use crate::{
     drop::Pruning,
     error::{Error, Result},
     prompt::{Piece, PromptLayout},
+    weights::Precision,
 };
 
 /// The most rows of one pass: what a dispatch has workgroups for along an axis, on every adapter.
@@ -48,7 +49,7 @@ pub struct LlavaModel {
 }
 
 impl LlavaModel {
-    /// Loads every tensor the configuration asks for, matrices in half precision if `half`.
+    /// Loads every tensor the configuration asks for, matrices in the given precision (`true`: float16).
     ///
     /// # Errors
     ///
@@ -58,7 +59,7 @@ impl LlavaModel {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         compute: &Compute,
-        half: bool,
+        precision: impl Into<Precision>,
     ) -> Result<Self> {
         let tied = config.tied_head(checkpoint);
         let unused_by_design =
@@ -66,8 +67,7 @@ impl LlavaModel {
         let check = Loader::checking(checkpoint, compute);
         Self::from_loader(&check, config, tied)?;
         checkpoint.verify(check.into_asked(), unused_by_design)?;
-        let dtype = if half { DType::F16 } else { DType::F32 };
-        Self::from_loader(&Loader::loading(checkpoint, compute, dtype), config, tied)
+        Self::from_loader(&Loader::loading(checkpoint, compute, precision.into()), config, tied)
     }
 
     fn from_loader(loader: &Loader, config: &ModelConfig, tied: bool) -> Result<Self> {
@@ -90,7 +90,7 @@ impl LlavaModel {
     ///
     /// As [`VisionTower::pruned_features`].
     pub fn encode_image_pruned(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedFeatures> {
-        self.admit(&self.vision.look(pixels, pruning)?, pruning)
+        self.admit(&self.vision.look(pixels, pruning, self.decoder.depth())?, pruning)
     }
 
     /// The second half of [`encode_image_pruned`](Self::encode_image_pruned), behind the tower.

@@ -81,24 +81,38 @@ impl VisionTower {
         pruning: &Pruning,
         decoder_layers: usize,
     ) -> Result<PrunedFeatures> {
-        self.admit(&self.look(pixels, pruning)?, pruning, decoder_layers)
+        self.admit(&self.look(pixels, pruning, decoder_layers)?, pruning, decoder_layers)
     }
 
-    /// Runs the tower, merging windows if the policy does: the part that policies which treat the tower alike share.
+    /// How many tokens merging has to leave, so that a budget can be hit; `None` where windows are not merged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a budget that cannot be hit.
+    pub fn least_tokens(&self, pruning: &Pruning, decoder_layers: usize) -> Result<Option<usize>> {
+        let rules = pruning.rules();
+        let patches = self.config.patches();
+        let sizes = rules.sizes(patches, patches, decoder_layers)?;
+        Ok(rules.merges().then(|| sizes.and_then(|sizes| sizes.first().copied()).unwrap_or(0)))
+    }
+
+    /// Runs the tower, merging windows if the policy does: the part that policies share for which
+    /// [`least_tokens`](Self::least_tokens) is the same.
     ///
     /// # Errors
     ///
     /// As [`pruned_features`](Self::pruned_features).
-    pub fn look(&self, pixels: &[f32], pruning: &Pruning) -> Result<TowerFeatures> {
+    pub fn look(&self, pixels: &[f32], pruning: &Pruning, decoder_layers: usize) -> Result<TowerFeatures> {
+        let least = self.least_tokens(pruning, decoder_layers)?;
         let mut state = self.embed(pixels);
         let mut tower_tokens = TokenMap::dense(self.config.patches());
         let (mut merge, mut done) = (None, 0);
-        if pruning.rules().merges() {
+        if let Some(least) = least {
             let Some(first) = self.layers.first().filter(|_| !self.feature_states.contains(&0)) else {
                 let found = "a checkpoint that takes features from before layer 0";
                 return Err(Error::argument("merge", "features behind layer 0", found));
             };
-            (state, merge, tower_tokens) = self.merge_windows(first.forward(state), pruning)?;
+            (state, merge, tower_tokens) = self.merge_windows(first.forward(state), pruning, least)?;
             done = 1;
         }
         let states = self.states(state, done);
@@ -149,6 +163,7 @@ impl VisionTower {
         &self,
         state: Tensor<2>,
         pruning: &Pruning,
+        least: usize,
     ) -> Result<(Tensor<2>, Option<Merge>, TokenMap)> {
         let params = WindowSimilarityParams {
             grid: self.config.grid() as u32,
@@ -158,7 +173,7 @@ impl VisionTower {
         };
         let similarity = kernel::vision::window_similarity(&state, params);
         let similarity = kernel::read_numbers(similarity, "compare the patches of each window")?;
-        let plan = MergePlan::new(&similarity, &params, pruning);
+        let plan = MergePlan::new(&similarity, &params, pruning, least);
         let state = means(&state, params.first, plan.tokens.patches.iter().map(Vec::as_slice));
         Ok((state, Some(Merge { windows: plan.windows, similarity }), plan.tokens))
     }

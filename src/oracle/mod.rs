@@ -6,6 +6,7 @@
 pub mod decode;
 pub mod nn;
 pub mod prefill;
+pub mod quantised;
 pub mod vision;
 
 /// How a kernel's parameters lie in memory: what the shader's `Params` must equal.
@@ -35,6 +36,9 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         "gather_rows" => layout!(decode::GatherRowsParams { rows, width }),
         "log_sum_exp" => {
             layout!(prefill::LogSumExpParams { rows, columns, heads, key_heads, head_dim, past, scale })
+        }
+        "quantised_matrix" | "quantised_rows" | "quantised_vector" => {
+            layout!(quantised::QuantisedParams { rows, inputs, outputs, bits })
         }
         "rotary" => layout!(nn::RotaryParams { tokens, heads, head_dim }),
         "text_attention" => {

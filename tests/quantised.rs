@@ -1,0 +1,175 @@
+//! Quantised weights: the format, the kernels on both paths against their oracles, and what a model loses.
+
+mod common;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use common::{DEVICES, noise, repository};
+use mustdrop::{
+    DeviceSelect, Llava, Part, Picture, Pruning, WeightFormat,
+    checkpoint::{Checkpoint, ModelFiles},
+    config::{ModelConfig, preprocessor},
+    device::Compute,
+    drop::Keep,
+    kernel::quantised::QuantisedMatrix,
+    model::LlavaModel,
+    oracle::quantised::{self as oracle, QuantisedParams},
+    prompt::{Piece, Role, Turn, TurnPart},
+    quantise::Blocks,
+    tokenizer::Tokenizer,
+    weights::Precision,
+};
+use proptest::prelude::*;
+
+fn matrix(blocks: &Blocks, device: &DeviceSelect) -> (QuantisedMatrix, Device) {
+    let compute = Compute::open(device).expect("a device");
+    (QuantisedMatrix::new(blocks.clone(), &compute.burn(), !compute.is_cpu()), compute.burn())
+}
+
+fn values(x: Tensor<2>) -> Vec<f32> {
+    x.into_data().try_to_vec().expect("float32")
+}
+
+#[test]
+fn products_agree_with_the_oracle() {
+    for bits in [4, 8] {
+        for (inputs, outputs) in [(32, 1), (96, 63), (576, 64), (64, 65), (192, 130)] {
+            let blocks = Blocks::new(&noise(1, inputs * outputs), inputs, bits);
+            for rows in [1, 4, 5, 9] {
+                let x = noise(2, rows * inputs);
+                let params = QuantisedParams { rows: rows as u32, ..blocks.params };
+                let mut expected = vec![0.0; rows * outputs];
+                oracle::quantised_matrix(&params, &x, &blocks.words, &blocks.ranges, &mut expected);
+                for device in &DEVICES {
+                    let (matrix, device) = matrix(&blocks, device);
+                    let x = Tensor::<2>::from_data(TensorData::new(x.clone(), [rows, inputs]), &device);
+                    let found = values(matrix.product(&x));
+                    // Sums of `inputs` products below 1, in some order.
+                    let tolerance = inputs as f32 * f32::EPSILON;
+                    for (found, expected) in found.iter().zip(&expected) {
+                        assert!((found - expected).abs() <= tolerance, "{params:?}: {found} for {expected}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_agree_with_the_oracle() {
+    for bits in [4, 8] {
+        for (inputs, outputs) in [(32, 1), (96, 63), (576, 65)] {
+            let blocks = Blocks::new(&noise(3, inputs * outputs), inputs, bits);
+            let index: Vec<u32> = (0..67).map(|i| (i * 31 % outputs) as u32).collect();
+            let params = QuantisedParams { rows: 67, ..blocks.params };
+            let mut expected = vec![0.0; 67 * inputs];
+            oracle::quantised_rows(&params, &blocks.words, &blocks.ranges, &index, &mut expected);
+            for device in &DEVICES {
+                let found = values(matrix(&blocks, device).0.rows(index.clone()));
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!((found - expected).abs() <= f32::EPSILON, "{params:?}: {found} for {expected}");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_weight_is_off_by_half_a_step_at_most(
+        weights in prop::collection::vec(-3.0f32..3.0, 64),
+        scale in prop::sample::select(vec![1e-3f32, 1.0, 100.0]),
+    ) {
+        let weights: Vec<f32> = weights.into_iter().map(|weight| weight * scale).collect();
+        for bits in [4u32, 8] {
+            let blocks = Blocks::new(&weights, 64, bits);
+            let steps = ((1 << bits) - 1) as f32;
+            for (number, weights) in weights.chunks_exact(32).enumerate() {
+                let found = oracle::block(&blocks.params, &blocks.words, &blocks.ranges, number, 0);
+                let (low, high) = weights.iter().fold((f32::MAX, f32::MIN), |(l, h), w| (l.min(*w), h.max(*w)));
+                // A fourth of the range may be cut off by 4 bits in all; 16-bit floats are good to 1/2048.
+                let cut = if bits == 4 { 0.13 } else { 0.0 };
+                let bound = (high - low) * (0.51 / steps + cut) + 2.0 * high.abs().max(low.abs()) / 2048.0;
+                for (weight, found) in weights.iter().zip(found) {
+                    prop_assert!((f64::from(*weight) - found).abs() as f32 <= bound, "{weight} as {found}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn constant_blocks_stay_constant() {
+    for bits in [4, 8] {
+        let blocks = Blocks::new(&[0.5; 64], 32, bits);
+        assert_eq!(oracle::block(&blocks.params, &blocks.words, &blocks.ranges, 0, 1), [0.5; 32]);
+    }
+}
+
+/// The mean negative log-likelihood of transformers' answers about the sample pictures, under the default model.
+fn loss(weights: Precision) -> f64 {
+    let files = ModelFiles::embedded();
+    let config = ModelConfig::from_files(&files).expect("a configuration");
+    let tokenizer = Tokenizer::from_files(&files, config.image_token).expect("a tokenizer");
+    let preprocessor = preprocessor(&files, &config.vision).expect("a preprocessor");
+    let compute = Compute::open(&DeviceSelect::Cpu).expect("a CPU");
+    let checkpoint = Checkpoint::open(&files).expect("weights");
+    let model = LlavaModel::load(&checkpoint, &config, &compute, weights).expect("a model");
+    let bytes = std::fs::read(repository("models/picture-book/samples.json")).expect("in the repository");
+    let samples: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    let (mut sum, mut count) = (0.0, 0.0);
+    for sample in samples["samples"].as_array().expect("a list") {
+        let name = sample["image"].as_str().expect("a name");
+        let picture = Picture::open(repository("models/picture-book").join(name)).expect("a picture");
+        let image = model.encode_image(&preprocessor.run(&picture).expect("pixels").values);
+        for asked in sample["questions"].as_array().expect("a list").iter().take(2) {
+            let text = |name: &str| vec![TurnPart::Text(asked[name].as_str().expect("text").to_owned())];
+            let question = [vec![TurnPart::Image], text("question")].concat();
+            let mut turns = vec![Turn { role: Role::User, parts: question }];
+            let ids = |turns: &[Turn]| match tokenizer.prompt(turns).expect("a prompt").pieces.pop() {
+                Some(Piece::Text(ids)) => ids,
+                _ => panic!("text follows the picture"),
+            };
+            let asked_ids = ids(&turns).len();
+            turns.push(Turn { role: Role::Assistant, parts: text("model_answer") });
+            let all = ids(&turns);
+            let prompt = tokenizer.prompt(&turns).expect("a prompt");
+            let rows = model.splice(&prompt, &[image.clone()]).expect("rows");
+            let end = rows.dims()[0];
+            let positions: Vec<u32> = (0..end as u32).collect();
+            let hidden = model.decoder.forward(rows, &positions, &mut model.decoder.new_cache());
+            // Row `i` predicts the token behind it; the answer begins behind what was asked.
+            for (at, id) in all.iter().enumerate().skip(asked_ids) {
+                let row = end - all.len() + at - 1;
+                let logits = model.decoder.logits(hidden.clone().slice([row..row + 1])).expect("logits");
+                let total: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+                sum += total.ln() - f64::from(logits[*id as usize]);
+                count += 1.0;
+            }
+        }
+    }
+    assert!(count > 30.0, "only {count} tokens");
+    sum / count
+}
+
+#[test]
+fn the_loss_of_answers_hardly_grows() {
+    let held = |bits| loss(Precision { half: false, bits });
+    let (floats, eight, four) = (held(None), held(Some(8)), held(Some(4)));
+    println!("loss: {floats:.4} as floats, {eight:.4} with 8 bits, {four:.4} with 4 bits");
+    assert!((eight / floats - 1.0).abs() <= 0.01, "{eight} for {floats}");
+    assert!(four / floats - 1.0 <= 0.05, "{four} for {floats}");
+}
+
+#[test]
+fn both_paths_answer_alike() {
+    let answers = DEVICES.map(|device| {
+        let model =
+            Llava::embedded().device(device).weights(WeightFormat::Q4).build().expect("the default model");
+        assert_eq!(model.weight_format(), WeightFormat::Q4);
+        let picture = Part::image_path(repository("models/picture-book/sample_2.png")).expect("a picture");
+        let mut chat = model.chat().pruning(Pruning::mustdrop().keep(Keep::Tokens(32)));
+        let mut answer = chat.ask([picture, Part::text("what is in the picture?")]).expect("asked");
+        answer.complete().expect("answered")
+    });
+    assert_eq!(answers[0], answers[1]);
+}
