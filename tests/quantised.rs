@@ -133,7 +133,7 @@ fn loss(weights: Precision) -> f64 {
             turns.push(Turn { role: Role::Assistant, parts: text("model_answer") });
             let all = ids(&turns);
             let prompt = tokenizer.prompt(&turns).expect("a prompt");
-            let rows = model.splice(&prompt, &[image.clone()]).expect("rows");
+            let rows = model.splice(&prompt, std::slice::from_ref(&image)).expect("rows");
             let end = rows.dims()[0];
             let positions: Vec<u32> = (0..end as u32).collect();
             let hidden = model.decoder.forward(rows, &positions, &mut model.decoder.new_cache());
