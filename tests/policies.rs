@@ -119,10 +119,17 @@ fn impossible_budgets_are_refused() {
     }
 }
 
-/// One pass of a tiny model: logits, kept tokens, rows in the caches.
-fn pass(device: &DeviceSelect, pruning: &Pruning) -> (Vec<f32>, Vec<Vec<Vec<usize>>>, Vec<usize>) {
+/// What a pass leaves: logits, for each filter and picture the kept tokens, rows in the caches.
+type Outcome = (Vec<f32>, Vec<Vec<Vec<usize>>>, Vec<usize>);
+
+/// One pass of a tiny model, which shows its decoder the class token too if `full`.
+fn pass(device: &DeviceSelect, pruning: &Pruning, full: bool) -> Outcome {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    Tiny::new().write(folder.path());
+    let mut tiny = Tiny::new();
+    if full {
+        tiny.config["vision_feature_select_strategy"] = "full".into();
+    }
+    tiny.write(folder.path());
     let files = ModelFiles::folder(folder.path()).expect("a folder");
     let config = ModelConfig::from_files(&files).expect("a configuration");
     let compute = Compute::open(device).expect("a device");
@@ -151,9 +158,27 @@ fn both_paths_choose_the_same() {
     let mut nothing_left = none_left.clone();
     nothing_left.keep_rate = 0.0;
     for pruning in pruning.into_iter().chain([none_left, nothing_left]) {
-        let [cpu, gpu] = DEVICES.map(|device| pass(&device, &pruning));
+        let [cpu, gpu] = DEVICES.map(|device| pass(&device, &pruning, false));
         assert_eq!((&cpu.1, &cpu.2), (&gpu.1, &gpu.2), "{pruning:?}");
         common::assert_close(&gpu.0, &cpu.0, &format!("{pruning:?}"));
+    }
+}
+
+#[test]
+fn a_class_token_in_the_decoder_is_always_kept() {
+    for policy in PolicyName::ALL {
+        let mut pruning = Pruning::policy(policy);
+        pruning.keep = (policy != PolicyName::None).then_some(Keep::Tokens(3));
+        let [(_, patches, rows), (_, all, more)] =
+            [false, true].map(|full| pass(&DeviceSelect::Cpu, &pruning, full));
+        assert_eq!(patches.len(), all.len(), "{policy}: as many filters");
+        assert!(all.iter().all(|step| step[0][0] == 0), "{policy}: the class token is the first");
+        let counts = patches.iter().zip(&all).map(|(patches, all)| (patches[0].len() + 1, all[0].len()));
+        assert!(
+            counts.into_iter().all(|(expected, found)| expected == found),
+            "{policy}: on top of the budget"
+        );
+        assert!(rows.iter().zip(&more).all(|(rows, more)| rows + 1 == *more), "{policy}: {rows:?}, {more:?}");
     }
 }
 
