@@ -6,7 +6,15 @@ use std::{fs, path::Path};
 
 use assert_cmd::Command;
 use common::repository;
-use mustdrop::eval::{questions::Question, score::is_right};
+use mustdrop::{
+    drop::PolicyName,
+    eval::{
+        Cost, Setting,
+        questions::{Question, by_picture, read},
+        records::{Record, Records},
+        score::is_right,
+    },
+};
 use predicates::{prelude::*, str::contains};
 use serde_json::{Value, json};
 
@@ -149,4 +157,44 @@ fn questions_that_are_none_are_refused_with_their_line() {
     eval(&data).args(["--policies", "best"]).assert().code(2).stderr(contains("visionzip"));
     eval(&data).args(["--limit", "0"]).assert().code(2).stderr(contains("--limit"));
     eval(&folder.path().join("none.jsonl")).assert().code(1).stderr(contains("none.jsonl"));
+}
+
+#[test]
+fn pictures_keep_the_order_of_their_first_question() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("questions.jsonl");
+    let lines =
+        ["b", "a", "b"].map(|image| json!({ "image": image, "question": "?", "answers": ["x"] }).to_string());
+    fs::write(&data, lines.join("\n")).expect("writable");
+    let questions = read(&data).expect("questions");
+    assert_eq!(questions[0].kind, "question", "where no type is given");
+    let groups = by_picture(&questions);
+    assert_eq!(groups.iter().map(|group| group.0).collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!(groups[0].1.iter().map(|question| question.0).collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn records_go_on_where_they_were_cut_off() {
+    let record = |question| {
+        let setting = Setting { policy: PolicyName::None, keep: None };
+        let cost = Cost { vision_tokens: 576.0, kv_bytes: 1, seconds: None };
+        Record::new(&setting, question, "a \"dog\"\n".into(), cost)
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("results.jsonl");
+    let mut records = Records::open(&path, "run 1").expect("a new file");
+    records.add(record(0)).expect("written");
+    records.add(record(1)).expect("written");
+    drop(records);
+    let whole = fs::read_to_string(&path).expect("readable");
+    fs::write(&path, &whole[..whole.len() - 5]).expect("writable");
+
+    let mut records = Records::open(&path, "run 1").expect("the same run");
+    assert_eq!(records.get("none", 0), Some(&record(0)));
+    assert_eq!(records.get("none", 1), None, "its line was cut off");
+    records.add(record(1)).expect("written");
+    assert_eq!(fs::read_to_string(&path).expect("readable"), whole);
+
+    let error = Records::open(&path, "run 2").expect_err("another run").to_string();
+    assert!(error.contains("--results"), "{error}");
 }

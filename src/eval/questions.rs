@@ -86,32 +86,3 @@ pub fn by_picture(questions: &[Question]) -> Vec<(&str, Vec<(usize, &Question)>)
     }
     groups
 }
-
-#[cfg(test)]
-#[allow(clippy::expect_used)] // a failed expectation is a failed test
-mod tests {
-    use super::{by_picture, parse};
-
-    #[test]
-    fn lines_are_checked() {
-        let line = |image: &str, answers: &str| {
-            parse(&format!(r#"{{"image": "{image}", "question": "what?", "answers": {answers}}}"#))
-        };
-        assert_eq!(line("a/b.png", r#"["x"]"#).expect("a question").kind, "question");
-        for (image, answers) in
-            [("../b.png", r#"["x"]"#), ("/b.png", r#"["x"]"#), ("", r#"["x"]"#), ("a.png", "[]"), ("a", "1")]
-        {
-            assert!(line(image, answers).is_err(), "{image} {answers}");
-        }
-    }
-
-    #[test]
-    fn pictures_keep_the_order_of_their_first_question() {
-        let questions = ["b", "a", "b"].map(|image| {
-            parse(&format!(r#"{{"image": "{image}", "question": "?", "answers": ["x"]}}"#)).expect("fine")
-        });
-        let groups = by_picture(&questions);
-        assert_eq!(groups.iter().map(|group| group.0).collect::<Vec<_>>(), ["b", "a"]);
-        assert_eq!(groups[0].1.iter().map(|question| question.0).collect::<Vec<_>>(), [0, 2]);
-    }
-}

@@ -113,38 +113,3 @@ impl Records {
         Ok(())
     }
 }
-
-#[cfg(test)]
-#[allow(clippy::expect_used)] // a failed expectation is a failed test
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn record(question: usize) -> Record {
-        let setting = Setting { policy: crate::drop::PolicyName::None, keep: None };
-        let cost = Cost { vision_tokens: 576.0, kv_bytes: 1, seconds: None };
-        Record::new(&setting, question, "a \"dog\"\n".into(), cost)
-    }
-
-    #[test]
-    fn a_run_goes_on_where_it_was_cut_off() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("results.jsonl");
-        let mut records = Records::open(&path, "run 1").expect("a new file");
-        records.add(record(0)).expect("written");
-        records.add(record(1)).expect("written");
-        drop(records);
-        let whole = fs::read_to_string(&path).expect("readable");
-        fs::write(&path, &whole[..whole.len() - 5]).expect("writable");
-
-        let mut records = Records::open(&path, "run 1").expect("the same run");
-        assert_eq!(records.get("none", 0), Some(&record(0)));
-        assert_eq!(records.get("none", 1), None, "its line was cut off");
-        records.add(record(1)).expect("written");
-        assert_eq!(fs::read_to_string(&path).expect("readable"), whole);
-
-        let error = Records::open(&path, "run 2").expect_err("another run").to_string();
-        assert!(error.contains("--results"), "{error}");
-    }
-}

@@ -87,7 +87,6 @@ impl YesNo {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)] // a failed expectation is a failed test
 mod tests {
     use super::*;
 
