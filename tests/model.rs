@@ -2,6 +2,7 @@
 
 mod common;
 #[path = "common/tiny.rs"]
+#[allow(dead_code)] // its variants are for other tests
 mod tiny;
 
 use burn::tensor::Tensor;

@@ -10,11 +10,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use common::{DEVICES, repository};
 use mustdrop::{
     DeviceSelect, Error, Llava, Part, Pruning,
-    checkpoint::{Checkpoint, ModelFiles},
-    config::ModelConfig,
-    device::Compute,
     drop::{Keep, PolicyName, prefill::PrefillFilter},
-    model::LlavaModel,
     prompt::PromptLayout,
     report::PruningReport,
 };
@@ -124,17 +120,11 @@ type Outcome = (Vec<f32>, Vec<Vec<Vec<usize>>>, Vec<usize>);
 
 /// One pass of a tiny model, which shows its decoder the class token too if `full`.
 fn pass(device: &DeviceSelect, pruning: &Pruning, full: bool) -> Outcome {
-    let folder = tempfile::tempdir().expect("a temporary folder");
     let mut tiny = Tiny::new();
     if full {
         tiny.config["vision_feature_select_strategy"] = "full".into();
     }
-    tiny.write(folder.path());
-    let files = ModelFiles::folder(folder.path()).expect("a folder");
-    let config = ModelConfig::from_files(&files).expect("a configuration");
-    let compute = Compute::open(device).expect("a device");
-    let checkpoint = Checkpoint::open(&files).expect("weights");
-    let model = LlavaModel::load(&checkpoint, &config, &compute, false).expect("a model");
+    let model = tiny.load(device);
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
     let image = model.encode_image_pruned(&pixels, pruning).expect("an image");
     let mut filter = PrefillFilter::new(pruning, 4, 2);

@@ -11,7 +11,6 @@ use common::{DEVICES, golden, repository};
 use mustdrop::{
     DeviceSelect, Error, Llava, Part, Picture, Pruning, Report,
     checkpoint::{Checkpoint, ModelFiles},
-    config::ModelConfig,
     device::Compute,
     drop::{Keep, Turns, prefill::PrefillFilter},
     model::LlavaModel,
@@ -218,14 +217,7 @@ fn pinned_tokens_stay_dropped_and_requeried_ones_come_back() {
 
 #[test]
 fn a_prompt_that_ends_in_its_picture_is_not_filtered() {
-    let tiny = Tiny::new();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    tiny.write(folder.path());
-    let files = ModelFiles::folder(folder.path()).expect("a folder");
-    let config = ModelConfig::from_files(&files).expect("a configuration");
-    let compute = Compute::open(&DeviceSelect::Cpu).expect("a CPU");
-    let checkpoint = Checkpoint::open(&files).expect("weights");
-    let model = LlavaModel::load(&checkpoint, &config, &compute, false).expect("a model");
+    let model = Tiny::new().load(&DeviceSelect::Cpu);
     let mut pruning = Pruning::mustdrop().thresholds(10.0, 10.0);
     pruning.pruning_layers = Some(vec![0]);
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -253,13 +245,7 @@ fn a_deep_decoder_keeps_the_caches_of_all_its_layers() {
         tiny.tensors.extend(renamed);
     }
     tiny.config["text_config"]["num_hidden_layers"] = json!(40);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    tiny.write(folder.path());
-    let files = ModelFiles::folder(folder.path()).expect("a folder");
-    let config = ModelConfig::from_files(&files).expect("a configuration");
-    let compute = Compute::open(&DeviceSelect::Cpu).expect("a CPU");
-    let checkpoint = Checkpoint::open(&files).expect("weights");
-    let model = LlavaModel::load(&checkpoint, &config, &compute, false).expect("a model");
+    let model = tiny.load(&DeviceSelect::Cpu);
     let mut pruning = Pruning::mustdrop().thresholds(10.0, 10.0);
     pruning.merge = false;
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();

@@ -2,6 +2,13 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
+use mustdrop::{
+    DeviceSelect,
+    checkpoint::{Checkpoint, ModelFiles},
+    config::ModelConfig,
+    device::Compute,
+    model::LlavaModel,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, tensor::TensorView};
@@ -119,6 +126,17 @@ impl Tiny {
 
     pub fn remove(&mut self, name: &str) {
         self.tensors.retain(|tensor| tensor.0 != name);
+    }
+
+    /// The checkpoint, loaded on a device.
+    pub fn load(&self, device: &DeviceSelect) -> LlavaModel {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        self.write(folder.path());
+        let files = ModelFiles::folder(folder.path()).expect("a folder");
+        let config = ModelConfig::from_files(&files).expect("a configuration");
+        let compute = Compute::open(device).expect("a device");
+        let checkpoint = Checkpoint::open(&files).expect("weights");
+        LlavaModel::load(&checkpoint, &config, &compute, false).expect("a model")
     }
 
     /// Writes `config.json` and `model.safetensors` into `folder`.

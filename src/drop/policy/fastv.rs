@@ -1,8 +1,6 @@
 //! FastV (Chen et al., arXiv 2403.06764): one filter behind an early layer of the decoder.
 
-use burn::tensor::{Int, Tensor};
-
-use super::{AskedRows, Judgement, Keep, Policy, TextAttention};
+use super::{AskedRows, Keep, Policy};
 use crate::error::{Error, Result};
 
 /// The paper's layer, counted from 0.
@@ -56,10 +54,6 @@ impl Policy for FastV {
 
     fn asked(&self) -> AskedRows {
         AskedRows::Last
-    }
-
-    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
-        Judgement { importance: attention.sum.clone(), stays: None }
     }
 }
 

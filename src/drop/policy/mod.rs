@@ -117,8 +117,11 @@ pub trait Policy: fmt::Debug {
         AskedRows::Text
     }
 
-    /// Behind a layer: how important tokens are, given the attention they receive and which are protected.
-    fn judge(&self, attention: &TextAttention, is_key: &Tensor<1, Int>) -> Judgement;
+    /// Behind a layer: how important tokens are, given the attention they receive and which are protected; at first,
+    /// as important as the attention is in sum.
+    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
+        Judgement { importance: attention.sum.clone(), stays: None }
+    }
 }
 
 /// What a policy sees of a picture behind the vision tower.
@@ -198,9 +201,5 @@ struct Everything;
 impl Policy for Everything {
     fn sizes(&self, _patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
         Ok(Some(vec![tokens]))
-    }
-
-    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
-        Judgement { importance: attention.sum.clone(), stays: None }
     }
 }

@@ -1,8 +1,6 @@
 //! Average pooling: a smaller grid of plain means.
 
-use burn::tensor::{Int, Tensor};
-
-use super::{Entry, Judgement, Keep, Policy, TextAttention, TowerTokens};
+use super::{Entry, Keep, Policy, TowerTokens};
 use crate::{drop::token_map::Group, error::Result};
 
 /// Patches along a window's side where no budget asks for another grid.
@@ -27,10 +25,6 @@ impl Policy for Pool {
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
         let (rows, columns) = grid(count, tower.grid);
         Ok(Entry::Means(windows(rows, columns, tower.grid)))
-    }
-
-    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
-        Judgement { importance: attention.sum.clone(), stays: None }
     }
 }
 

@@ -1,10 +1,9 @@
 //! Patches drawn at random: the baseline that any method has to beat.
 
-use burn::tensor::{Int, Tensor};
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Entry, Judgement, Keep, Policy, TextAttention, TowerTokens};
+use super::{Entry, Keep, Policy, TowerTokens};
 use crate::{drop::token_map::Group, error::Result};
 
 /// Draws as many patches as the budget has, other ones for each picture and seed.
@@ -24,9 +23,5 @@ impl Policy for Random {
         let mut generator = ChaCha8Rng::seed_from_u64(self.seed ^ tower.fingerprint);
         let drawn = index::sample(&mut generator, tokens, count.min(tokens));
         Ok(Entry::Means(drawn.into_iter().map(|token| Group::single(token as u32)).collect()))
-    }
-
-    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
-        Judgement { importance: attention.sum.clone(), stays: None }
     }
 }

@@ -1,8 +1,8 @@
 //! After VisionZip (Yang et al., arXiv 2412.04467): dominant tokens as they are, the rest as a few means.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
-use super::{Entry, Judgement, Keep, Policy, TextAttention, TowerTokens};
+use super::{Entry, Keep, Policy, TowerTokens};
 use crate::{drop::token_map::Group, error::Result, kernel};
 
 /// The paper's shares at 64 tokens: 54 dominant ones and 10 means.
@@ -52,10 +52,6 @@ impl Policy for VisionZip {
         }
         groups.append(&mut around);
         Ok(Entry::Means(groups))
-    }
-
-    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
-        Judgement { importance: attention.sum.clone(), stays: None }
     }
 }
 
