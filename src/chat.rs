@@ -144,7 +144,7 @@ impl<'m> Chat<'m> {
             self.pictures = vec![shown];
             self.forget();
         }
-        let (patches, depth) = (self.llava.config.vision.patches(), self.llava.model.decoder.depth());
+        let (patches, depth) = self.llava.patches_and_depth();
         if self.pruning.as_ref().is_some_and(|pruning| !pruning.rules().layers(patches, depth).is_empty()) {
             self.forget();
         }
@@ -241,7 +241,7 @@ impl<'m> Chat<'m> {
     /// The filter for the pictures among the rows from `reused` on.
     fn filter(&self, rows: &[Row], reused: usize) -> Option<PrefillFilter> {
         let pruning = self.pruning.as_ref()?;
-        let (patches, depth) = (self.llava.config.vision.patches(), self.llava.model.decoder.depth());
+        let (patches, depth) = self.llava.patches_and_depth();
         let mut filter = PrefillFilter::new(pruning, patches, depth);
         for (at, row) in rows[reused..].iter().enumerate() {
             if let Row::Vision { picture, token: 0 } = row

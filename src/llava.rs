@@ -68,9 +68,14 @@ impl Llava {
     ///
     /// [`Error::Argument`](crate::Error::Argument) naming the first value outside its range.
     pub fn check(&self, pruning: &Pruning) -> Result<()> {
-        let (patches, depth) = (self.config.vision.patches(), self.model.decoder.depth());
+        let (patches, depth) = self.patches_and_depth();
         pruning.validate(depth)?;
         pruning.rules().sizes(patches, patches, depth).map(drop)
+    }
+
+    /// Patches of a picture and layers of the decoder: what policies plan by.
+    pub(crate) fn patches_and_depth(&self) -> (usize, usize) {
+        (self.config.vision.patches(), self.model.decoder.depth())
     }
 
     /// The device the model runs on.

@@ -65,6 +65,11 @@ pub fn integers<const D: usize>(values: Vec<u32>, shape: [usize; D], device: &De
     Tensor::from_data(TensorData::new(values, shape), (device, DType::U32))
 }
 
+/// `Tensor::cat` that leaves a single matrix alone.
+pub fn join(mut matrices: Vec<Tensor<2>>, dim: usize) -> Tensor<2> {
+    if matrices.len() == 1 { matrices.remove(0) } else { Tensor::cat(matrices, dim) }
+}
+
 /// The values of several tensors of whole numbers, one behind the other.
 pub fn concatenate(parts: Vec<Tensor<1, Int>>) -> Tensor<1, Int> {
     let any = parts[0].clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{
-    Kernel, from_host, integers,
+    Kernel, from_host, integers, join,
     launch::{Launch, from_adapter, integers_on_adapter, on_adapter},
 };
 use crate::{
@@ -54,10 +54,9 @@ impl QuantisedMatrix {
     pub fn new(blocks: Blocks, device: &Device, on_adapter: bool) -> Self {
         let params = blocks.params;
         let memory = match on_adapter {
-            true => Memory::Adapter {
-                ranges: integers(blocks.ranges.clone(), [blocks.ranges.len()], device),
-                words: integers(blocks.words.clone(), [blocks.words.len()], device),
-            },
+            true => {
+                Memory::Adapter { ranges: whole(blocks.ranges, device), words: whole(blocks.words, device) }
+            }
             false => Memory::Host(Arc::new(blocks)),
         };
         Self { params, memory, device: device.clone() }
@@ -80,13 +79,12 @@ impl QuantisedMatrix {
         match &self.memory {
             Memory::Host(blocks) => host_product(x, blocks),
             Memory::Adapter { words, ranges } => {
-                let kernel = if rows <= FEW_ROWS { QUANTISED_VECTOR } else { QUANTISED_MATRIX };
-                let groups = match rows <= FEW_ROWS {
-                    true => [params.outputs.div_ceil(kernel.workgroup[0]), params.rows, 1],
-                    false => {
-                        [params.outputs.div_ceil(kernel.workgroup[0]), params.rows.div_ceil(ROWS_A_THREAD), 1]
-                    }
+                let (kernel, rows_a_group) = match rows <= FEW_ROWS {
+                    true => (QUANTISED_VECTOR, 1),
+                    false => (QUANTISED_MATRIX, ROWS_A_THREAD),
                 };
+                let groups =
+                    [params.outputs.div_ceil(kernel.workgroup[0]), params.rows.div_ceil(rows_a_group), 1];
                 let inputs = (on_adapter(x), integers_on_adapter(words), integers_on_adapter(ranges));
                 let (Some(x), Some(words), Some(ranges)) = inputs else {
                     return nothing([rows, self.outputs()], &self.device);
@@ -135,11 +133,13 @@ fn host_product(x: &Tensor<2>, blocks: &Blocks) -> Tensor<2> {
             x.clone().matmul(from_host(blocks.columns(from, to), [inputs, to - from], &x.device()))
         })
         .collect();
-    if panels.len() == 1 {
-        panels.into_iter().next().unwrap_or_else(|| x.clone())
-    } else {
-        Tensor::cat(panels, 1)
-    }
+    join(panels, 1)
+}
+
+/// All of `values` as a tensor.
+fn whole(values: Vec<u32>, device: &Device) -> Tensor<1, Int> {
+    let count = values.len();
+    integers(values, [count], device)
 }
 
 /// What becomes of operands on different devices: no number, which the check of the logits reports.

@@ -80,7 +80,7 @@ impl Linear {
     ///
     /// `x`: `[rows, inputs]`; result: `[rows, outputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = concatenate(self.parts.iter().map(|part| part.product(&x)).collect(), 1);
+        let y = kernel::join(self.parts.iter().map(|part| part.product(&x)).collect(), 1);
         match &self.bias {
             Some(bias) => y + bias.clone().unsqueeze(),
             None => y,
@@ -138,16 +138,11 @@ impl RowTable {
             }
             gathered.push(part.rows(inside.iter().map(|&i| (ids[i] as usize % part_rows) as u32).collect()));
         }
-        let rows = concatenate(gathered, 0);
+        let rows = kernel::join(gathered, 0);
         if order.is_sorted() {
             return rows;
         }
         let count = order.len();
         rows.select(0, Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &device))
     }
-}
-
-/// `Tensor::cat` that leaves a single tensor alone.
-fn concatenate(mut tensors: Vec<Tensor<2>>, dim: usize) -> Tensor<2> {
-    if tensors.len() == 1 { tensors.remove(0) } else { Tensor::cat(tensors, dim) }
 }
