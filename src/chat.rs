@@ -14,6 +14,7 @@ use crate::{
     image::{Picture, Placement},
     llava::Llava,
     model::{KeyValueCache, PrunedFeatures},
+    picture_cache::PictureCache,
     prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
     report::{PictureReport, PruningReport, Report, Times},
 };
@@ -64,6 +65,15 @@ pub struct Chat<'m> {
     pub(crate) cached: Vec<Row>,
     options: GenerationOptions,
     pruning: Option<Pruning>,
+    picture_cache: Option<&'m PictureCache>,
+}
+
+/// The pictures of a question, on their way to the decoder.
+#[derive(Debug, Clone, Copy, Default)]
+struct Encoded {
+    time: Duration,
+    /// How many of them a cache had.
+    cached: usize,
 }
 
 /// A picture as the decoder sees it.
@@ -86,6 +96,7 @@ impl<'m> Chat<'m> {
             cached: Vec::new(),
             options: GenerationOptions::from_defaults(&llava.defaults),
             pruning: None,
+            picture_cache: None,
         }
     }
 
@@ -98,6 +109,33 @@ impl<'m> Chat<'m> {
     /// Drops vision tokens of the pictures that are shown from now on; at first, none are.
     pub fn pruning(mut self, pruning: Pruning) -> Self {
         self.pruning = Some(pruning);
+        self
+    }
+
+    /// Drops vision tokens of the pictures that are shown from now on, or none of them any more; those of earlier
+    /// pictures stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] naming the first value outside its range; the rules are then as before.
+    pub fn set_pruning(&mut self, pruning: Option<Pruning>) -> Result<()> {
+        if let Some(pruning) = &pruning {
+            self.llava.check(pruning)?;
+        }
+        self.pruning = pruning;
+        Ok(())
+    }
+
+    /// Forgets what was said and shown; the rules stay.
+    pub fn clear(&mut self) {
+        self.turns.clear();
+        self.pictures.clear();
+        self.forget();
+    }
+
+    /// Takes pictures that were encoded before from `cache`, and leaves others there.
+    pub fn picture_cache(mut self, cache: &'m PictureCache) -> Self {
+        self.picture_cache = Some(cache);
         self
     }
 
@@ -117,13 +155,28 @@ impl<'m> Chat<'m> {
     /// [`Error::Argument`] if a rule is out of range, [`Error::Prompt`] if the prompt does not fit the
     /// context, [`Error::Device`] if the device fails. The conversation is then as it was before.
     pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_, 'm>> {
+        self.ask_after([], parts)
+    }
+
+    /// As [`ask`](Self::ask), behind turns that were taken elsewhere: instructions ([`Role::System`]), or what was asked
+    /// and answered before.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub fn ask_after(
+        &mut self,
+        earlier: impl IntoIterator<Item = (Role, Vec<Part>)>,
+        parts: impl IntoIterator<Item = Part>,
+    ) -> Result<Answer<'_, 'm>> {
         self.options.validate()?;
         if let Some(pruning) = &self.pruning {
             self.llava.check(pruning)?;
         }
         let known = (self.turns.len(), self.pictures.len());
-        let parts = parts.into_iter().collect();
-        let prefilled = self.encode(parts).and_then(|(turn, encode)| self.prefill(turn, encode));
+        let question = (Role::User, parts.into_iter().collect());
+        let turns = earlier.into_iter().chain([question]);
+        let prefilled = self.encode(turns).and_then(|encoded| self.prefill(encoded));
         if let Err(error) = &prefilled {
             self.turns.truncate(known.0);
             self.pictures.truncate(known.1);
@@ -149,7 +202,8 @@ impl<'m> Chat<'m> {
             self.forget();
         }
         let parts = vec![TurnPart::Image, TurnPart::Text(question.to_owned())];
-        let prefilled = self.prefill(Turn { role: Role::User, parts }, Duration::ZERO);
+        self.turns.push(Turn { role: Role::User, parts });
+        let prefilled = self.prefill(Encoded::default());
         if prefilled.is_err() {
             self.turns.clear();
             self.forget();
@@ -157,10 +211,9 @@ impl<'m> Chat<'m> {
         Answer::start(self, prefilled?, self.options.clone())
     }
 
-    fn prefill(&mut self, turn: Turn, encode: Duration) -> Result<Prefilled> {
+    fn prefill(&mut self, encoded: Encoded) -> Result<Prefilled> {
         let llava = self.llava;
         let start = Instant::now();
-        self.turns.push(turn);
         let prompt = llava.tokenizer.prompt(&self.turns)?;
         self.check_ids(&prompt)?;
         let rows = self.rows(&prompt)?;
@@ -184,19 +237,22 @@ impl<'m> Chat<'m> {
         };
         self.cache.next_position = rows.len() as u32;
         let last = hidden.dims()[0] - 1;
-        let logits = decoder.logits(hidden.slice([last..last + 1]))?;
+        let logits = decoder.head(hidden.slice([last..last + 1]));
+        // So that what the prompt took is not booked as the first token's.
+        llava.compute().wait("compute the prompt")?;
         let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
         let report = Report {
             device: llava.device().clone(),
             prompt_tokens: rows.len(),
             vision_tokens,
             reused_tokens: reused,
+            cached_pictures: encoded.cached,
             new_tokens: 0,
             kv_rows_per_layer: self.cache.rows_per_layer(),
             kv_bytes: self.cache.bytes(),
             pruning: filter.map(|filter| self.pruning_report(&filter, &rows, reused)),
             stop: None,
-            times: Times { encode, prefill: start.elapsed(), ..Times::default() },
+            times: Times { encode: encoded.time, prefill: start.elapsed(), ..Times::default() },
         };
         self.cached = rows;
         Ok(Prefilled { logits, report })
@@ -267,35 +323,52 @@ impl<'m> Chat<'m> {
         PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
     }
 
-    /// Encodes the pictures among `parts` and returns the user's turn, and how long that took.
-    fn encode(&mut self, parts: Vec<Part>) -> Result<(Turn, Duration)> {
+    /// Takes `turns` into the conversation and encodes their pictures.
+    fn encode(&mut self, turns: impl IntoIterator<Item = (Role, Vec<Part>)>) -> Result<Encoded> {
         let start = Instant::now();
-        let mut turn = Turn { role: Role::User, parts: Vec::with_capacity(parts.len()) };
-        for part in parts {
-            turn.parts.push(match part {
-                Part::Text(text) => TurnPart::Text(text),
-                Part::Image(picture) => {
-                    let pixels = self.llava.preprocessor.run(&picture)?;
-                    let model = &self.llava.model;
-                    let pruned = match &self.pruning {
-                        Some(pruning) => Some(model.encode_image_pruned(&pixels.values, pruning)?),
-                        None => None,
-                    };
-                    self.pictures.push(Shown {
-                        embeddings: match &pruned {
-                            Some(pruned) => pruned.features.clone(),
-                            None => model.encode_image(&pixels.values),
-                        },
-                        pruned,
-                        placement: pixels.placement,
-                    });
-                    TurnPart::Image
-                }
-            });
+        let mut cached = 0;
+        for (role, parts) in turns {
+            let mut turn = Turn { role, parts: Vec::with_capacity(parts.len()) };
+            for part in parts {
+                turn.parts.push(match part {
+                    Part::Text(text) => TurnPart::Text(text),
+                    Part::Image(picture) => {
+                        let (shown, is_cached) = self.look(&picture)?;
+                        self.pictures.push(shown);
+                        cached += usize::from(is_cached);
+                        TurnPart::Image
+                    }
+                });
+            }
+            self.turns.push(turn);
         }
         // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
         self.llava.compute().wait("encode the picture")?;
-        Ok((turn, start.elapsed()))
+        Ok(Encoded { time: start.elapsed(), cached })
+    }
+
+    /// The picture as the decoder sees it, and whether the cache had it.
+    fn look(&self, picture: &Picture) -> Result<(Shown, bool)> {
+        let pruning = self.pruning.as_ref();
+        let cache = self.picture_cache.map(|cache| (cache, cache.key(picture, self.llava, pruning)));
+        if let Some(shown) = cache.and_then(|(cache, key)| cache.get(key)) {
+            return Ok((shown, true));
+        }
+        let pixels = self.llava.preprocessor.run(picture)?;
+        let model = &self.llava.model;
+        let pruned = pruning.map(|pruning| model.encode_image_pruned(&pixels.values, pruning)).transpose()?;
+        let shown = Shown {
+            embeddings: match &pruned {
+                Some(pruned) => pruned.features.clone(),
+                None => model.encode_image(&pixels.values),
+            },
+            pruned,
+            placement: pixels.placement,
+        };
+        if let Some((cache, key)) = cache {
+            cache.put(key, &shown, self.llava.config.vision.patches());
+        }
+        Ok((shown, false))
     }
 
     /// What each row of `prompt` stands for.

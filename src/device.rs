@@ -8,7 +8,11 @@ use std::{collections::HashMap, fmt, str::FromStr, sync::Mutex};
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
 
-use crate::error::{Error, Result};
+use crate::{
+    calibrate,
+    error::{Error, Result},
+    kernel::variants::Variants,
+};
 
 /// How to get a Vulkan driver where no adapter answers; part of every "no adapter" message.
 pub const INSTALL_HINT: &str = "install a Vulkan driver (on Debian or Ubuntu `apt-get install mesa-vulkan-drivers` \
@@ -122,7 +126,8 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
-    fn cpu() -> Self {
+    /// The CPU path, which every machine has.
+    pub fn cpu() -> Self {
         Self {
             index: None,
             name: format!("CPU, {} threads", std::thread::available_parallelism().map_or(1, usize::from)),
@@ -177,6 +182,34 @@ impl fmt::Display for DeviceInfo {
 /// where no other graphics API has any.
 pub fn adapters() -> Vec<DeviceInfo> {
     Adapters::find().list.into_iter().map(|(info, _)| info).chain([DeviceInfo::cpu()]).collect()
+}
+
+/// What the chosen device is, without opening it.
+///
+/// # Errors
+///
+/// [`Error::Device`] if no adapter matches.
+pub fn find(select: &DeviceSelect) -> Result<DeviceInfo> {
+    Ok(chosen(select)?.map_or_else(DeviceInfo::cpu, |(_, info, _)| info))
+}
+
+/// The chosen adapter; `None` for the CPU path.
+fn chosen(select: &DeviceSelect) -> Result<Option<(wgpu::Instance, DeviceInfo, wgpu::Adapter)>> {
+    if *select == DeviceSelect::Cpu {
+        return Ok(None);
+    }
+    let adapters = Adapters::find();
+    let position = match adapters.position(select) {
+        Err(_) if *select == DeviceSelect::Auto => return Ok(None),
+        position => position?,
+    };
+    let Some((info, adapter)) = adapters.list.into_iter().nth(position) else {
+        return Err(Error::device("choose a device", "the adapter went away"));
+    };
+    if *select == DeviceSelect::Auto && info.device_type == DeviceType::Software {
+        return Ok(None);
+    }
+    Ok(Some((adapters.instance, info, adapter)))
 }
 
 struct Adapters {
@@ -242,6 +275,8 @@ impl Adapters {
 pub struct Compute {
     pub(crate) device: Device,
     info: DeviceInfo,
+    variants: Variants,
+    adapter: Option<(wgpu::Device, wgpu::Queue)>,
 }
 
 impl Compute {
@@ -253,26 +288,14 @@ impl Compute {
     ///
     /// [`Error::Device`] if no adapter matches, or the adapter refuses to be opened.
     pub fn open(select: &DeviceSelect) -> Result<Self> {
-        if *select == DeviceSelect::Cpu {
-            return Ok(Self::cpu());
-        }
-        let adapters = Adapters::find();
-        let position = match adapters.position(select) {
-            Err(_) if *select == DeviceSelect::Auto => return Ok(Self::cpu()),
-            position => position?,
-        };
-        let Some((info, adapter)) = adapters.list.into_iter().nth(position) else {
-            return Err(Error::device("choose a device", "the adapter went away"));
-        };
-        if *select == DeviceSelect::Auto && info.device_type == DeviceType::Software {
-            return Ok(Self::cpu());
-        }
-        let device = open_once(adapters.instance, adapter)?;
-        Ok(Self { device, info })
+        let Some((instance, info, adapter)) = chosen(select)? else { return Ok(Self::cpu()) };
+        let Opened { device, raw, queue } = open_once(instance, adapter)?;
+        let variants = calibrate::variants(&device, &info)?;
+        Ok(Self { device, info, variants, adapter: Some((raw, queue)) })
     }
 
     fn cpu() -> Self {
-        Self { device: Device::flex(), info: DeviceInfo::cpu() }
+        Self { device: Device::flex(), info: DeviceInfo::cpu(), variants: Variants::default(), adapter: None }
     }
 
     /// Whether this is the CPU path, which runs oracles in place of shaders.
@@ -294,9 +317,41 @@ impl Compute {
         self
     }
 
+    /// The same device with other kernels for the same work, for tests and benches of each.
+    #[doc(hidden)]
+    pub fn with_variants(mut self, variants: Variants) -> Self {
+        self.variants = variants;
+        self
+    }
+
+    /// Which kernels suit the device.
+    pub fn variants(&self) -> Variants {
+        self.variants
+    }
+
+    /// How many submissions the device's queue has had, this question being one; `None` on the CPU path.
+    pub(crate) fn submissions(&self) -> Option<u64> {
+        let index = self.adapter.as_ref()?.1.submit([]);
+        // wgpu counts them, and shows the number to debuggers only.
+        format!("{index:?}").chars().filter(char::is_ascii_digit).collect::<String>().parse().ok()
+    }
+
     /// What was opened.
     pub fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    /// Whether the device went away: whatever is asked of it fails from then on.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.device.sync().is_err()
+    }
+
+    /// Takes the adapter's device away, as a driver's reset does, for tests of what happens then.
+    #[doc(hidden)]
+    pub fn lose(&self) {
+        if let Some((device, _)) = &self.adapter {
+            device.destroy();
+        }
     }
 
     /// Waits until the device has done all it was asked to, so that staging memory can be reused.
@@ -309,9 +364,18 @@ impl Compute {
     }
 }
 
-/// Opens `adapter` and registers it with burn, or returns the device an earlier call registered.
-fn open_once(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Device> {
-    static OPEN: Mutex<Option<HashMap<String, Device>>> = Mutex::new(None);
+/// An adapter in use.
+#[derive(Debug, Clone)]
+struct Opened {
+    device: Device,
+    raw: wgpu::Device,
+    queue: wgpu::Queue,
+}
+
+/// Opens `adapter` and registers it with burn, or returns the device an earlier call registered, unless it was lost
+/// since.
+fn open_once(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Opened> {
+    static OPEN: Mutex<Option<HashMap<String, Opened>>> = Mutex::new(None);
     const STEP: &str = "open the adapter";
 
     let info = adapter.get_info();
@@ -319,8 +383,8 @@ fn open_once(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Device>
     // A panic while holding the lock leaves the map whole: it is only ever read or extended.
     let mut open = OPEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let open = open.get_or_insert_with(HashMap::new);
-    if let Some(device) = open.get(&key) {
-        return Ok(device.clone());
+    if let Some(opened) = open.get(&key).filter(|opened| opened.device.sync().is_ok()) {
+        return Ok(opened.clone());
     }
     // burn asks the adapter, not the device, what it may use, so everything the adapter has is switched on.
     let experimental = wgpu::Features::all_experimental_mask() | wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
@@ -331,9 +395,11 @@ fn open_once(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Device>
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..Default::default()
     });
-    let (device, queue) = pollster::block_on(request).map_err(|error| Error::device(STEP, error))?;
-    let setup = WgpuSetup { instance, adapter, device, queue, backend: info.backend };
+    let (raw, queue) = pollster::block_on(request).map_err(|error| Error::device(STEP, error))?;
+    let setup =
+        WgpuSetup { instance, adapter, device: raw.clone(), queue: queue.clone(), backend: info.backend };
     let device = Device::wgpu_options().setup(setup).init().map_err(|error| Error::device(STEP, error))?;
-    open.insert(key, device.clone());
-    Ok(device)
+    let opened = Opened { device, raw, queue };
+    open.insert(key, opened.clone());
+    Ok(opened)
 }

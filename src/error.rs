@@ -5,13 +5,15 @@
 
 use std::path::PathBuf;
 
+use crate::memory::{MemoryLimit, MemoryPlan};
+
 /// The library's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything the library can fail with.
 ///
 /// Grouped by who has to act: the caller (`Argument`, `Picture`, `Prompt`), the keeper of the model
-/// folder (`Model`), or the machine (`Device`, `Io`).
+/// folder (`Model`), or the machine (`Device`, `Memory`, `Io`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -57,6 +59,18 @@ pub enum Error {
         problem: String,
     },
 
+    /// No way to hold the model fits the memory there is.
+    #[error(
+        "memory: expected a plan of at most {limit}, found at least {plan}; allow more with `--memory`, choose `--weights \
+         q4` or `auto`, or take a smaller checkpoint (`mustdrop plan` shows what each needs)"
+    )]
+    Memory {
+        /// The bound.
+        limit: MemoryLimit,
+        /// The smallest plan that was allowed.
+        plan: Box<MemoryPlan>,
+    },
+
     /// The operating system refused to read or write a file.
     #[error("{}: {reason}", path.display())]
     Io {
@@ -93,12 +107,13 @@ impl Error {
         Self::Io { path: path.into(), reason }
     }
 
-    /// The process exit code that stands for this error: 2 usage, 3 model, 4 device, 1 otherwise.
+    /// The process exit code that stands for this error: 2 usage, 3 model, 4 device, 5 memory, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Argument { .. } | Self::Picture { .. } | Self::Prompt(_) => 2,
             Self::Model { .. } => 3,
             Self::Device { .. } => 4,
+            Self::Memory { .. } => 5,
             Self::Io { .. } => 1,
         }
     }

@@ -6,9 +6,10 @@ use crate::{
     chat::{Chat, Row},
     config::GenerationDefaults,
     error::{Error, Result},
+    model::{Candidates, Logits},
     prompt::{Role, Turn, TurnPart},
     report::{Report, StopReason},
-    sample::{Sampler, Sampling},
+    sample::{Needs, Sampler, Sampling},
     tokenizer::{StopStrings, TextStream},
 };
 
@@ -80,7 +81,7 @@ pub enum Event {
 
 /// A prompt that went through the decoder.
 pub(crate) struct Prefilled {
-    pub logits: Vec<f32>,
+    pub logits: Logits,
     pub report: Report,
 }
 
@@ -102,7 +103,7 @@ pub struct Answer<'c, 'm> {
 /// Where the next token comes from.
 enum Next {
     /// These logits.
-    Sample(Vec<f32>),
+    Sample(Box<Logits>),
     /// A step of the decoder behind this token, whose text was already handed out.
     Decode(u32),
 }
@@ -132,7 +133,7 @@ impl<'c, 'm> Answer<'c, 'm> {
             chat,
             sampler,
             max_new_tokens: options.max_new_tokens,
-            next: Next::Sample(prefilled.logits),
+            next: Next::Sample(Box::new(prefilled.logits)),
             report: prefilled.report,
             text: String::new(),
             state: State::Running,
@@ -162,11 +163,11 @@ impl<'c, 'm> Answer<'c, 'm> {
     /// Produces one token and returns the text that became certain with it.
     fn step(&mut self) -> Result<String> {
         let start = Instant::now();
-        let logits = match std::mem::replace(&mut self.next, Next::Sample(Vec::new())) {
-            Next::Sample(logits) => logits,
-            Next::Decode(token) => self.decode(token)?,
+        let logits = match &self.next {
+            Next::Sample(logits) => logits.as_ref().clone(),
+            Next::Decode(token) => self.decode(*token)?,
         };
-        let token = self.sampler.next(logits);
+        let token = self.choose(&logits)?;
         self.report.times.decode += start.elapsed();
         let chat = &*self.chat;
         if chat.llava.defaults.eos_token_ids.contains(&token) {
@@ -189,8 +190,30 @@ impl<'c, 'm> Answer<'c, 'm> {
         Ok(certain)
     }
 
+    /// Chooses the next token where the logits are, and reads back no more of them than that needs.
+    fn choose(&mut self, logits: &Logits) -> Result<u32> {
+        if logits.is_on_adapter() {
+            match self.sampler.needs() {
+                Needs::MostLikely => {
+                    let candidates = [(logits.most_likely()?, 0.0)];
+                    if let Some(token) = self.sampler.next_among(&candidates, 1.0) {
+                        return Ok(token);
+                    }
+                }
+                Needs::Candidates { temperature } => {
+                    let Candidates { tokens, mass } = logits.candidates(temperature)?;
+                    if let Some(token) = self.sampler.next_among(&tokens, mass) {
+                        return Ok(token);
+                    }
+                }
+                Needs::All => {}
+            }
+        }
+        Ok(self.sampler.next(logits.read()?))
+    }
+
     /// Runs `token` through the decoder and returns the logits behind it.
-    fn decode(&mut self, token: u32) -> Result<Vec<f32>> {
+    fn decode(&mut self, token: u32) -> Result<Logits> {
         let chat = &mut *self.chat;
         let decoder = &chat.llava.model.decoder;
         let position = chat.cache.next_position;
@@ -199,7 +222,7 @@ impl<'c, 'm> Answer<'c, 'm> {
         chat.cached.push(Row::Text(token));
         self.report.kv_rows_per_layer = chat.cache.rows_per_layer();
         self.report.kv_bytes = chat.cache.bytes();
-        decoder.logits(hidden)
+        Ok(decoder.head(hidden))
     }
 
     /// Ends the answer and returns the text that was held back.

@@ -1,7 +1,8 @@
 //! Ask questions about pictures on any GPU: LLaVA on burn and wgpu, without CUDA.
 //!
 //! [`Llava`] loads a checkpoint in the Hugging Face layout, [`Chat`] holds a conversation about pictures, and
-//! [`Answer`] is an iterator that computes one token each time it is advanced. The same code runs on Vulkan,
+//! [`Answer`] is an iterator that computes one token each time it is advanced. [`TextModel`] is a Llama alone, out of a GGUF
+//! file. The same code runs on Vulkan,
 //! Metal and DirectX 12, and on the CPU where no adapter answers.
 //!
 //! Where to read on: the networks are in `model`, their shaders in `shaders/` with what they compute in plain
@@ -10,12 +11,16 @@
 #![deny(unsafe_code, missing_docs)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::todo, clippy::dbg_macro, clippy::print_stdout)]
 
+pub mod bench;
+pub mod cache_folder;
+mod calibrate;
 mod chat;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod doctor;
 pub mod drop;
 mod error;
 #[cfg(feature = "cli")]
@@ -25,17 +30,22 @@ pub mod image;
 #[doc(hidden)]
 pub mod kernel;
 mod llava;
+pub mod memory;
 #[doc(hidden)]
 pub mod model;
 pub mod oracle;
 mod overlay;
+mod picture_cache;
 pub mod prompt;
 #[doc(hidden)]
 pub mod quantise;
 pub mod report;
 pub mod sample;
+mod text_model;
 pub mod tokenizer;
 pub mod trace;
+#[doc(hidden)]
+pub mod weight_cache;
 pub mod weights;
 
 pub use chat::{Chat, Part};
@@ -45,6 +55,8 @@ pub use error::{Error, Result};
 pub use generate::{Answer, Event, GenerationOptions};
 pub use image::{Fit, Picture};
 pub use llava::{Llava, LlavaBuilder};
+pub use picture_cache::PictureCache;
 pub use report::{Report, StopReason};
 pub use sample::Sampling;
+pub use text_model::{TextModel, TextModelBuilder};
 pub use weights::WeightFormat;

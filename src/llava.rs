@@ -3,6 +3,7 @@
 use std::{fmt, path::Path};
 
 use crate::{
+    bench::Bench,
     chat::Chat,
     checkpoint::{Checkpoint, ModelFiles},
     config::{self, GenerationDefaults, ModelConfig},
@@ -10,8 +11,10 @@ use crate::{
     drop::Pruning,
     error::Result,
     image::{Fit, Preprocessor},
+    memory::{self, MemoryLimit, MemorySize, ModelShape, Workload},
     model::{LlavaModel, MAX_ROWS},
     tokenizer::Tokenizer,
+    weight_cache::WeightCache,
     weights::{Precision, WeightFormat},
 };
 
@@ -39,6 +42,8 @@ pub struct Llava {
     compute: Compute,
     precision: Precision,
     fingerprint: u64,
+    files: ModelFiles,
+    options: Options,
 }
 
 impl Llava {
@@ -57,6 +62,11 @@ impl Llava {
         Chat::new(self)
     }
 
+    /// A bench of this model with so many timed runs a setting, of so many decode steps each.
+    pub fn bench(&self, runs: usize, steps: usize) -> Bench<'_> {
+        Bench { model: &self.model, config: &self.config, compute: &self.compute, runs, steps }
+    }
+
     /// A number that tells models apart, whatever folder they lie in.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
@@ -69,8 +79,7 @@ impl Llava {
     /// [`Error::Argument`](crate::Error::Argument) naming the first value outside its range.
     pub fn check(&self, pruning: &Pruning) -> Result<()> {
         let (patches, depth) = self.patches_and_depth();
-        pruning.validate(depth)?;
-        pruning.rules().sizes(patches, patches, depth).map(drop)
+        pruning.check(patches, depth)
     }
 
     /// Patches of a picture and layers of the decoder: what policies plan by.
@@ -83,7 +92,22 @@ impl Llava {
         self.compute.info()
     }
 
-    pub(crate) fn compute(&self) -> &Compute {
+    /// Whether the device went away, as after a driver's reset: everything but [`reload`](Self::reload) fails then.
+    pub fn is_device_lost(&self) -> bool {
+        self.compute.is_lost()
+    }
+
+    /// Loads the same model once more in the same way, on a fresh device if its own was lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`LlavaBuilder::build`].
+    pub fn reload(&self) -> Result<Self> {
+        LlavaBuilder { files: Ok(self.files.clone()), options: self.options.clone() }.build()
+    }
+
+    #[doc(hidden)]
+    pub fn compute(&self) -> &Compute {
         &self.compute
     }
 
@@ -114,31 +138,67 @@ impl fmt::Debug for Llava {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct LlavaBuilder {
     files: Result<ModelFiles>,
+    options: Options,
+}
+
+/// What a builder was told, as its methods explain.
+#[derive(Debug, Clone)]
+struct Options {
     device: DeviceSelect,
     weights: WeightFormat,
     fit: Option<Fit>,
+    cache: bool,
+    memory: Option<u64>,
 }
 
 impl LlavaBuilder {
-    fn new(files: Result<ModelFiles>) -> Self {
-        Self { files, device: DeviceSelect::Auto, weights: WeightFormat::Auto, fit: None }
+    pub(crate) fn new(files: Result<ModelFiles>) -> Self {
+        let options = Options {
+            device: DeviceSelect::Auto,
+            weights: WeightFormat::Auto,
+            fit: None,
+            cache: true,
+            memory: None,
+        };
+        Self { files, options }
     }
 
     /// Chooses the device; automatic by default.
     pub fn device(mut self, select: DeviceSelect) -> Self {
-        self.device = select;
+        self.options.device = select;
         self
     }
 
     /// Chooses the precision of weights; automatic by default.
     pub fn weights(mut self, format: WeightFormat) -> Self {
-        self.weights = format;
+        self.options.weights = format;
+        self
+    }
+
+    /// The most bytes that the model may need, with one picture and 256 tokens of text; see [`MemoryPlan`].
+    ///
+    /// By default, automatic weights go by what the device has, as far as that is known ([`MemoryLimit::new`]), and
+    /// formats that are named are not checked.
+    ///
+    /// [`MemoryPlan`]: crate::memory::MemoryPlan
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.options.memory = Some(bytes);
+        self
+    }
+
+    /// Whether quantised weights of large models are kept on disk for the next start; they are by default.
+    ///
+    /// They lie in `weights` in the program's [cache folder](crate::cache_folder::path), a file for each checkpoint and
+    /// format; a file that is damaged, or of weights that changed since, is not used. The files may be deleted at any
+    /// time. A disk that is full or read-only is no error.
+    pub fn cache(mut self, keep: bool) -> Self {
+        self.options.cache = keep;
         self
     }
 
     /// Chooses how pictures that are not square become square; the checkpoint's choice by default.
     pub fn fit(mut self, fit: Fit) -> Self {
-        self.fit = Some(fit);
+        self.options.fit = Some(fit);
         self
     }
 
@@ -147,21 +207,38 @@ impl LlavaBuilder {
     /// # Errors
     ///
     /// [`Error::Model`](crate::Error::Model) if the folder is missing, incomplete or inconsistent,
-    /// [`Error::Device`](crate::Error::Device) if the device cannot be opened or fails.
+    /// [`Error::Device`](crate::Error::Device) if the device cannot be opened or fails,
+    /// [`Error::Memory`](crate::Error::Memory) if no allowed format fits the memory.
     pub fn build(self) -> Result<Llava> {
-        let files = self.files?;
+        let Self { files, options } = self;
+        let files = files?;
         let config = ModelConfig::from_files(&files)?;
         let tokenizer = Tokenizer::from_files(&files, config.image_token)?;
         let mut preprocessor = config::preprocessor(&files, &config.vision)?;
-        if let Some(fit) = self.fit {
+        if let Some(fit) = options.fit {
             preprocessor.fit = fit;
         }
         let defaults = GenerationDefaults::from_files(&files)?;
         let checkpoint = Checkpoint::open(&files)?;
-        let compute = Compute::open(&self.device)?;
-        let precision = self.weights.resolve(&checkpoint, compute.info())?;
-        let model = LlavaModel::load(&checkpoint, &config, &compute, precision)?;
+        let compute = Compute::open(&options.device)?;
+        let shape = ModelShape::of_checkpoint(&checkpoint, &config)?;
+        let limit = MemoryLimit::new(options.memory.map(MemorySize), compute.info());
+        let precision = memory::choose(options.weights, &shape, compute.info(), &Workload::default(), limit)?;
+        let is_folder = matches!(files, ModelFiles::Folder(_));
+        let cache = if options.cache && is_folder { WeightCache::standard() } else { None };
+        let model = LlavaModel::load_cached(&checkpoint, &config, &compute, precision, cache.as_ref())?;
         let fingerprint = checkpoint.fingerprint();
-        Ok(Llava { model, config, tokenizer, preprocessor, defaults, compute, precision, fingerprint })
+        Ok(Llava {
+            model,
+            config,
+            tokenizer,
+            preprocessor,
+            defaults,
+            compute,
+            precision,
+            fingerprint,
+            files,
+            options,
+        })
     }
 }

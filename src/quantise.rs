@@ -35,8 +35,8 @@ impl Blocks {
             .par_chunks_exact(inputs.max(1))
             .map(|row| row.chunks_exact(BLOCK).map(|block| code(block, bits)).collect())
             .collect();
-        let mut words = vec![0; count * bits as usize * outputs];
-        let mut ranges = vec![0; count * outputs];
+        let mut words = vec![0; params.words()];
+        let mut ranges = vec![0; params.ranges()];
         for block in 0..count {
             for (output, coded) in coded.iter().enumerate() {
                 let (range, numbers) = &coded[block];

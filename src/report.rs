@@ -54,6 +54,8 @@ pub struct Report {
     pub vision_tokens: usize,
     /// Rows of the prompt that an earlier turn had left in the cache.
     pub reused_tokens: usize,
+    /// New pictures that did not have to be encoded: a [`PictureCache`](crate::PictureCache) had them.
+    pub cached_pictures: usize,
     /// Tokens produced, a stop token not counted.
     pub new_tokens: usize,
     /// Rows in each decoder layer's cache.
@@ -181,26 +183,37 @@ impl PruningReport {
             .map(|layer| pictures.iter().map(|picture| picture.computed_in(layer)).sum())
             .collect();
         let layers = vision_tokens_per_layer.len();
-        let decoder = |vision: usize| {
-            layer_flops(vision + text, config.text.hidden_size, 3 * config.text.intermediate_size)
-        };
-        let (vision, depth) = (&config.vision, config.feature_states().into_iter().max().unwrap_or(0));
-        let tower = |tokens: usize| layer_flops(1 + tokens, vision.hidden_size, 2 * vision.intermediate_size);
-        let dense_tower = depth as f64 * tower(vision.patches());
-        // Layer 0 sees every patch; the others see merged windows as one.
-        let merged = |picture: &PictureReport| {
-            tower(vision.patches()) + depth.saturating_sub(1) as f64 * tower(picture.tower_tokens)
+        let patches = config.vision.patches();
+        let dense_layers = vec![pictures.len() * patches; layers];
+        let towers = |tokens: &mut dyn Iterator<Item = usize>| -> f64 {
+            tokens.map(|tokens| tower_flops(config, tokens)).sum()
         };
         Self {
             mean_vision_tokens: vision_tokens_per_layer.iter().sum::<usize>() as f64 / layers.max(1) as f64,
-            dense_flops: layers as f64 * decoder(pictures.len() * vision.patches())
-                + pictures.len() as f64 * dense_tower,
-            flops: vision_tokens_per_layer.iter().map(|tokens| decoder(*tokens)).sum::<f64>()
-                + pictures.iter().map(merged).sum::<f64>(),
+            dense_flops: decoder_flops(config, &dense_layers, text)
+                + towers(&mut pictures.iter().map(|_| patches)),
+            flops: decoder_flops(config, &vision_tokens_per_layer, text)
+                + towers(&mut pictures.iter().map(|picture| picture.tower_tokens)),
             vision_tokens_per_layer,
             pictures,
         }
     }
+}
+
+/// Operations of the vision tower for one picture that has `tokens` tokens behind layer 0, which sees every patch.
+pub fn tower_flops(config: &ModelConfig, tokens: usize) -> f64 {
+    let vision = &config.vision;
+    let layer = |tokens: usize| layer_flops(1 + tokens, vision.hidden_size, 2 * vision.intermediate_size);
+    match config.feature_states().into_iter().max().unwrap_or(0) {
+        0 => 0.0,
+        depth => layer(vision.patches()) + (depth - 1) as f64 * layer(tokens),
+    }
+}
+
+/// Operations of a prefill with so many vision tokens in each layer, and `text` other rows.
+pub fn decoder_flops(config: &ModelConfig, vision_tokens_per_layer: &[usize], text: usize) -> f64 {
+    let (width, mlp) = (config.text.hidden_size, 3 * config.text.intermediate_size);
+    vision_tokens_per_layer.iter().map(|tokens| layer_flops(tokens + text, width, mlp)).sum()
 }
 
 /// `4nd² + 2n²d + nd·m`, the paper's count for one layer with `n` rows of width `d` and MLP matrices of `m`
@@ -210,6 +223,6 @@ pub fn layer_flops(rows: usize, width: usize, mlp: usize) -> f64 {
     4.0 * n * d * d + 2.0 * n * n * d + n * d * mlp as f64
 }
 
-fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
 }

@@ -1,7 +1,5 @@
 //! How the next token is chosen from the logits.
 
-use std::cmp::Ordering;
-
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -79,12 +77,43 @@ impl Sampler {
         sampler
     }
 
+    /// What of the logits [`next_among`](Self::next_among) has to see.
+    pub fn needs(&self) -> Needs {
+        let Sampling { repetition_penalty, temperature, top_k, top_p, .. } = self.rules;
+        match (repetition_penalty, temperature) {
+            (1.0, 0.0) => Needs::MostLikely,
+            (1.0, temperature) if top_k.is_some() || top_p.is_some() => Needs::Candidates { temperature },
+            _ => Needs::All,
+        }
+    }
+
+    /// The next token, from some of the most likely ones: `(token, logit)`, the most likely first, and what all tokens
+    /// weigh together, `Σ exp((logit - highest) / temperature)`. `None` if the rules reach beyond those; no random
+    /// number is spent then.
+    ///
+    /// Only without a penalty ([`needs`](Self::needs)).
+    pub fn next_among(&mut self, candidates: &[(u32, f32)], mass: f64) -> Option<u32> {
+        let token = match self.rules.temperature {
+            0.0 => candidates.first()?.0,
+            _ => self.draw(candidates, Some(mass))?,
+        };
+        self.note(token);
+        Some(token)
+    }
+
     /// The next token. `logits` are finite, one a token of the vocabulary, and at least one.
     ///
     /// Among equal logits the lower index wins.
     pub fn next(&mut self, mut logits: Vec<f32>) -> u32 {
         self.penalise(&mut logits);
-        let token = if self.rules.temperature == 0.0 { most_likely(&logits) } else { self.draw(&logits) };
+        let token = match self.rules.temperature {
+            0.0 => most_likely(&logits),
+            _ => {
+                let mut all: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+                all.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                self.draw(&all, None).unwrap_or_else(|| most_likely(&logits))
+            }
+        };
         self.note(token);
         token
     }
@@ -106,17 +135,23 @@ impl Sampler {
         }
     }
 
-    fn draw(&mut self, logits: &[f32]) -> u32 {
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_unstable_by(|&a, &b| by_likelihood(logits, a, b));
-        order.truncate(self.rules.top_k.unwrap_or(usize::MAX));
-
-        let temperature = f64::from(self.rules.temperature);
-        let highest = f64::from(logits[order[0]]);
-        let weights: Vec<f64> =
-            order.iter().map(|&i| ((f64::from(logits[i]) - highest) / temperature).exp()).collect();
-        let total: f64 = weights.iter().sum();
-        let nucleus = self.rules.top_p.map_or(total, |p| f64::from(p) * total);
+    /// Draws among the most likely tokens: all there are or, with the mass of all, the first of them. `None` if the
+    /// rules reach beyond those.
+    fn draw(&mut self, ordered: &[(u32, f32)], mass_of_all: Option<f64>) -> Option<u32> {
+        let Sampling { temperature, top_k, top_p, .. } = self.rules;
+        if mass_of_all.is_some() && top_k.is_some_and(|k| k > ordered.len()) {
+            return None;
+        }
+        let within = &ordered[..ordered.len().min(top_k.unwrap_or(usize::MAX))];
+        let highest = f64::from(within.first()?.1);
+        let weights: Vec<f64> = within
+            .iter()
+            .map(|(_, logit)| ((f64::from(*logit) - highest) / f64::from(temperature)).exp())
+            .collect();
+        // Where `top_k` cuts, what is beyond it does not count.
+        let mass_of_all = mass_of_all.filter(|_| top_k.is_none());
+        let total = mass_of_all.unwrap_or_else(|| weights.iter().sum());
+        let nucleus = top_p.map_or(total, |p| f64::from(p) * total);
 
         // A token belongs to the nucleus if the more likely ones alone do not fill it.
         let mut kept = 0;
@@ -125,27 +160,40 @@ impl Sampler {
             mass += weights[kept];
             kept += 1;
         }
+        if mass_of_all.is_some() && mass < nucleus {
+            return None;
+        }
         // 53 random bits: a float64 in [0, 1).
         let uniform = (self.generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let mut rest = uniform * mass;
-        for (&index, weight) in order.iter().zip(&weights).take(kept) {
+        for ((token, _), weight) in within.iter().zip(&weights).take(kept) {
             rest -= weight;
             if rest < 0.0 {
-                return index as u32;
+                return Some(*token);
             }
         }
-        order[kept.max(1) - 1] as u32
+        within.get(kept.max(1) - 1).map(|(token, _)| *token)
     }
+}
+
+/// What of the logits a sampler has to see.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Needs {
+    /// The most likely token.
+    MostLikely,
+    /// The most likely few, and the mass of all at this temperature.
+    Candidates {
+        /// Divides the logits.
+        temperature: f32,
+    },
+    /// Every logit.
+    All,
 }
 
 /// The index of the largest logit; the lowest of several.
 pub fn most_likely(logits: &[f32]) -> u32 {
-    (0..logits.len()).min_by(|&a, &b| by_likelihood(logits, a, b)).unwrap_or(0) as u32
-}
-
-/// Larger logits first, then lower indices.
-fn by_likelihood(logits: &[f32], a: usize, b: usize) -> Ordering {
-    logits[b].total_cmp(&logits[a]).then(a.cmp(&b))
+    let best = (0..logits.len()).min_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    best.unwrap_or(0) as u32
 }
 
 #[cfg(test)]
@@ -198,6 +246,33 @@ mod tests {
         assert!(narrow.iter().all(|t| *t == 0));
         let wide = drawn(Sampling { top_p: Some(0.7), ..cool }, &logits, 400);
         assert!(wide.iter().all(|t| *t < 2) && wide.contains(&1));
+    }
+
+    #[test]
+    fn the_most_likely_tokens_are_enough_where_the_rules_do_not_reach_further() {
+        let logits: Vec<f32> = (0..50u32).map(|i| (i * 37 % 50) as f32 * 0.2).collect();
+        let mut order: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let rules = Sampling { temperature: 0.7, seed: 5, ..Sampling::default() };
+        for (top_k, top_p, is_enough) in [
+            (Some(8), None, true),
+            (Some(16), Some(0.5), true),
+            (None, Some(0.8), true),
+            (Some(17), None, false),
+            (None, Some(0.999), false),
+        ] {
+            let rules = Sampling { top_k, top_p, ..rules.clone() };
+            let mut some = Sampler::new(rules.clone(), []);
+            assert_eq!(some.needs(), Needs::Candidates { temperature: 0.7 }, "{rules:?}");
+            let mass = logits.iter().map(|logit| ((f64::from(*logit) - 9.8) / 0.7).exp()).sum();
+            for token in drawn(rules.clone(), &logits, 50) {
+                assert_eq!(some.next_among(&order[..16], mass), is_enough.then_some(token), "{rules:?}");
+            }
+        }
+        assert_eq!(Sampler::new(rules.clone(), []).needs(), Needs::All);
+        let penalised = Sampling { repetition_penalty: 1.1, ..Sampling::default() };
+        assert_eq!(Sampler::new(penalised, []).needs(), Needs::All);
+        assert_eq!(Sampler::new(Sampling::default(), []).needs(), Needs::MostLikely);
     }
 
     #[test]

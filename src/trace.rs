@@ -15,6 +15,7 @@ use crate::{
     device::{Compute, DeviceSelect},
     drop::{Pruning, prefill::PrefillFilter},
     error::{Error, Result},
+    memory::{self, MemoryLimit, ModelShape, Workload},
     model::{LlavaModel, MAX_ROWS},
     prompt::{Piece, PromptLayout},
     sample::most_likely,
@@ -194,7 +195,9 @@ pub fn trace(folder: &Path, device: &DeviceSelect, weights: WeightFormat) -> Res
     let fixture = Fixture::open(folder)?;
     let checkpoint = Checkpoint::open(&ModelFiles::folder(folder)?)?;
     let compute = Compute::open(device)?;
-    let precision = weights.resolve(&checkpoint, compute.info())?;
+    let shape = ModelShape::of_checkpoint(&checkpoint, &fixture.config)?;
+    let limit = MemoryLimit::new(None, compute.info());
+    let precision = memory::choose(weights, &shape, compute.info(), &Workload::default(), limit)?;
     let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, precision)?;
 
     let (dense_greedy_tokens, dense_next_token_logits) = dense(&model, &fixture)?;

@@ -3,29 +3,27 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    checkpoint::Checkpoint,
-    device::DeviceInfo,
     error::{Error, Result},
+    oracle::quantised::QuantisedParams,
+    quantise::Blocks,
 };
 
-/// Models above this size in float32 are held in half precision by [`WeightFormat::Auto`]: 2 GiB.
-const FULL_PRECISION_LIMIT: u64 = 2 << 30;
-
 /// How matrices are held on the device; norms, biases and everything computed stay float32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum WeightFormat {
-    /// `F16` for half-precision checkpoints that would take more than 2 GiB as float32, if the device
-    /// computes in half precision; `F32` otherwise.
+    /// The most precise format whose [plan](crate::memory::MemoryPlan) fits the memory there is. `F32` is left out for
+    /// half-precision checkpoints that would take more than 2 GiB in it, if the device computes in half precision.
     #[default]
     Auto,
     /// 32-bit floats.
     F32,
     /// 16-bit floats.
     F16,
-    /// The decoder's matrices in blocks of 8-bit numbers, 9 bits a weight; the others as `Auto` would.
+    /// Blocks of 8-bit numbers, 9 bits a weight; matrices whose inputs are no multiple of 32 as floats.
     Q8,
-    /// The decoder's matrices in blocks of 4-bit numbers, 5 bits a weight; the others as `Auto` would.
+    /// The decoder's matrices in blocks of 4-bit numbers, 5 bits a weight; the others as with `Q8`.
     Q4,
 }
 
@@ -34,7 +32,7 @@ pub enum WeightFormat {
 pub struct Precision {
     /// Whether floats have 16 bits.
     pub half: bool,
-    /// Bits of a number in the decoder's matrices, where those are quantised.
+    /// Bits of a number in the decoder's matrices, where matrices are quantised.
     pub bits: Option<u32>,
 }
 
@@ -46,6 +44,25 @@ impl From<bool> for Precision {
 }
 
 impl Precision {
+    /// Bits of a number in a matrix of that canonical name and so many inputs; `None` where it is held as floats.
+    ///
+    /// The vision tower and the projector have a twentieth of the weights, and errors there reach every token: 8 bits.
+    pub fn bits_of(self, name: &str, inputs: usize) -> Option<u32> {
+        let is_of_decoder = name.starts_with("language_model.") || name.starts_with("lm_head.");
+        let bits = self.bits.filter(|_| Blocks::fit(inputs))?;
+        Some(if is_of_decoder { bits } else { 8 })
+    }
+
+    /// Bytes of a matrix of that name, size and precision.
+    pub fn matrix_bytes(self, name: &str, rows: usize, inputs: usize) -> u64 {
+        match self.bits_of(name, inputs) {
+            Some(bits) => {
+                QuantisedParams { rows: 0, inputs: inputs as u32, outputs: rows as u32, bits }.bytes()
+            }
+            None => (rows * inputs * if self.half { 2 } else { 4 }) as u64,
+        }
+    }
+
     /// The format that this is.
     pub fn format(self) -> WeightFormat {
         match (self.bits, self.half) {
@@ -80,32 +97,6 @@ impl fmt::Display for WeightFormat {
             Self::F16 => "f16",
             Self::Q8 => "q8",
             Self::Q4 => "q4",
-        })
-    }
-}
-
-impl WeightFormat {
-    /// How matrices are held.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Argument`] if half precision is asked for and the device cannot compute in it.
-    pub(crate) fn resolve(self, checkpoint: &Checkpoint, device: &DeviceInfo) -> Result<Precision> {
-        let as_float32 = checkpoint.parameters().saturating_mul(4);
-        let half = device.shader_f16 && checkpoint.is_half() && as_float32 > FULL_PRECISION_LIMIT;
-        Ok(match self {
-            Self::F32 => Precision { half: false, bits: None },
-            Self::F16 if !device.shader_f16 => {
-                return Err(Error::argument(
-                    "--weights",
-                    format!("f32, q8 or q4, since {device} has no 16-bit floats in shaders"),
-                    "f16",
-                ));
-            }
-            Self::F16 => Precision { half: true, bits: None },
-            Self::Auto => Precision { half, bits: None },
-            Self::Q8 => Precision { half, bits: Some(8) },
-            Self::Q4 => Precision { half, bits: Some(4) },
         })
     }
 }

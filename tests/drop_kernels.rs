@@ -19,7 +19,16 @@ fn adapter() -> Device {
 }
 
 fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), &adapter())
+    on(&adapter(), values, shape)
+}
+
+fn on<const D: usize>(device: &Device, values: &[f32], shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+/// The adapter and the CPU path, for kernels that are no oracle's call on either.
+fn both() -> [Device; 2] {
+    [adapter(), Compute::open(&DeviceSelect::Cpu).expect("the CPU path").burn()]
 }
 
 /// The same values as a strided view, which the host side must make contiguous.
@@ -113,10 +122,13 @@ fn log_sum_exp() {
             };
             let mut expected = vec![0.0; rows * heads];
             oracle::prefill::log_sum_exp(&params, &q, &k, &mut expected);
-            let (q, k) = (tensor(&q, [rows, heads, head_dim]), tensor(&k, [columns, key_heads, head_dim]));
-            let found = values(kernel::prefill::log_sum_exp(&strided(q), &strided(k), past));
-            // exp and log of adapters are good to a few units in the last place.
-            assert_near(&found, &expected, 64.0 * f32::EPSILON, &format!("{params:?}"));
+            for device in both() {
+                let q = on(&device, &q, [rows, heads, head_dim]);
+                let k = on(&device, &k, [columns, key_heads, head_dim]);
+                let found = values(kernel::prefill::log_sum_exp(&strided(q), &strided(k), past));
+                // exp and log of adapters are good to a few units in the last place.
+                assert_near(&found, &expected, 64.0 * f32::EPSILON, &format!("{params:?}"));
+            }
         }
     }
 }
@@ -153,13 +165,16 @@ fn text_attention() {
             oracle::prefill::text_attention(&params, &q, &k, &log_sum, &mut sum, &mut max);
             assert!(sum.iter().all(|sum| *sum > 0.0) && sum.iter().sum::<f32>() <= rows as f32 * 1.001);
 
-            let (q, k) = (tensor(&q, [rows, heads, head_dim]), tensor(&k, [all, key_heads, head_dim]));
-            let log_sum = tensor(&log_sum, [rows, heads]);
-            let (found_sum, found_max) =
-                kernel::prefill::text_attention(&strided(q), &strided(k), &log_sum, first, columns);
-            // Relative to the weights, which sum to at most 1 a row.
-            assert_near(&values(found_sum), &sum, 64.0 * f32::EPSILON, &format!("{params:?}"));
-            assert_near(&values(found_max), &max, 16.0 * f32::EPSILON, &format!("{params:?}"));
+            for device in both() {
+                let q = on(&device, &q, [rows, heads, head_dim]);
+                let k = on(&device, &k, [all, key_heads, head_dim]);
+                let log_sum = on(&device, &log_sum, [rows, heads]);
+                let (found_sum, found_max) =
+                    kernel::prefill::text_attention(&strided(q), &strided(k), &log_sum, first, columns);
+                // Relative to the weights, which sum to at most 1 a row.
+                assert_near(&values(found_sum), &sum, 64.0 * f32::EPSILON, &format!("{params:?}"));
+                assert_near(&values(found_max), &max, 16.0 * f32::EPSILON, &format!("{params:?}"));
+            }
         }
     }
 }

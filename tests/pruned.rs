@@ -13,8 +13,10 @@ use mustdrop::{
     checkpoint::{Checkpoint, ModelFiles},
     device::Compute,
     drop::{Keep, Turns, prefill::PrefillFilter},
+    kernel::variants::{Unpack, Variants},
     model::LlavaModel,
     trace::Fixture,
+    weights::Precision,
 };
 use serde_json::json;
 use tiny::{IMAGE_TOKEN, SIDE, Tiny};
@@ -37,13 +39,20 @@ fn about(name: &str) -> Vec<Part> {
     vec![picture(name), Part::text("what is in the picture?")]
 }
 
-/// A pass over a golden fixture's prompt with dropping: logits, kept tokens, rows in each cache, key tokens.
-fn pass(device: &DeviceSelect, pruning: &Pruning) -> (Vec<f32>, Vec<Vec<usize>>, Vec<usize>, Vec<usize>) {
+/// Logits, kept tokens, rows in each cache, key tokens.
+type Passed = (Vec<f32>, Vec<Vec<usize>>, Vec<usize>, Vec<usize>);
+
+/// A pass over a golden fixture's prompt with dropping.
+fn pass(device: &DeviceSelect, pruning: &Pruning) -> Passed {
+    pass_with(&Compute::open(device).expect("a device"), false, pruning)
+}
+
+/// The same on an opened device, with weights in a precision.
+fn pass_with(compute: &Compute, precision: impl Into<Precision>, pruning: &Pruning) -> Passed {
     let fixture = Fixture::open(&golden("grouped_query")).expect("a fixture");
     let files = ModelFiles::folder(golden("grouped_query")).expect("a folder");
-    let compute = Compute::open(device).expect("a device");
     let checkpoint = Checkpoint::open(&files).expect("weights");
-    let model = LlavaModel::load(&checkpoint, &fixture.config, &compute, false).expect("a model");
+    let model = LlavaModel::load(&checkpoint, &fixture.config, compute, precision).expect("a model");
     let image = model.encode_image_pruned(&fixture.pixels, pruning).expect("an image");
     let mut filter = PrefillFilter::new(pruning, fixture.config.vision.patches(), model.decoder.depth());
     filter.add_picture(20, &image.candidates);
@@ -104,8 +113,29 @@ fn stages_switch_off_one_by_one() {
 #[test]
 fn both_paths_keep_the_same_under_a_budget() {
     let pruning = Pruning::mustdrop().keep(Keep::Tokens(64));
-    let [cpu, gpu] = DEVICES.map(|device| pass(&device, &pruning));
-    assert_eq!((cpu.1, cpu.2, cpu.3), (gpu.1, gpu.2, gpu.3));
+    let cpu = pass(&DeviceSelect::Cpu, &pruning);
+    let adapter = Compute::open(&DeviceSelect::Gpu).expect("an adapter");
+    // Whichever kernels the adapter is given for the same work.
+    for attention in [false, true] {
+        let compute = adapter.clone().with_variants(Variants { attention, ..adapter.variants() });
+        let gpu = pass_with(&compute, false, &pruning);
+        assert_eq!((&cpu.1, &cpu.2, &cpu.3), (&gpu.1, &gpu.2, &gpu.3), "tiled attention: {attention}");
+    }
+}
+
+#[test]
+fn every_way_to_unpack_quantised_weights_gives_the_same_logits() {
+    let pruning = Pruning::none();
+    let quantised = Precision { half: false, bits: Some(4) };
+    let adapter = Compute::open(&DeviceSelect::Gpu).expect("an adapter");
+    let passes = Unpack::ALL.map(|unpack| {
+        let compute = adapter.clone().with_variants(Variants { unpack, ..adapter.variants() });
+        pass_with(&compute, quantised, &pruning).0
+    });
+    let cpu = pass_with(&Compute::open(&DeviceSelect::Cpu).expect("the CPU path"), quantised, &pruning).0;
+    for (logits, unpack) in passes.iter().zip(Unpack::ALL) {
+        common::assert_close(logits, &cpu, &format!("{unpack:?}"));
+    }
 }
 
 #[test]

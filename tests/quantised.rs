@@ -10,7 +10,7 @@ use mustdrop::{
     config::{ModelConfig, preprocessor},
     device::Compute,
     drop::Keep,
-    kernel::quantised::QuantisedMatrix,
+    kernel::{quantised::QuantisedMatrix, variants::Unpack},
     model::LlavaModel,
     oracle::quantised::{self as oracle, QuantisedParams},
     prompt::{Piece, Role, Turn, TurnPart},
@@ -29,8 +29,11 @@ fn values(x: Tensor<2>) -> Vec<f32> {
     x.into_data().try_to_vec().expect("float32")
 }
 
+/// The signature of the products' oracles.
+type Oracle = fn(&QuantisedParams, &[f32], &[u32], &[u32], &mut [f32]);
+
 /// Products of so many rows on both paths, each against the oracle.
-fn assert_products(rows: &[usize]) {
+fn assert_products(rows: &[usize], unpack: Unpack, oracle: Oracle) {
     for bits in [4, 8] {
         for (inputs, outputs) in [(32, 1), (96, 63), (576, 64), (64, 65), (192, 130)] {
             let blocks = Blocks::new(&noise(1, inputs * outputs), inputs, bits);
@@ -38,11 +41,11 @@ fn assert_products(rows: &[usize]) {
                 let x = noise(2, rows * inputs);
                 let params = QuantisedParams { rows: rows as u32, ..blocks.params };
                 let mut expected = vec![0.0; rows * outputs];
-                oracle::quantised_matrix(&params, &x, &blocks.words, &blocks.ranges, &mut expected);
+                oracle(&params, &x, &blocks.words, &blocks.ranges, &mut expected);
                 for device in &DEVICES {
                     let (matrix, device) = matrix(&blocks, device);
                     let x = Tensor::<2>::from_data(TensorData::new(x.clone(), [rows, inputs]), &device);
-                    let found = values(matrix.product(&x));
+                    let found = values(matrix.product(&x, unpack));
                     // Sums of `inputs` products below 1, in some order.
                     let tolerance = inputs as f32 * f32::EPSILON;
                     for (found, expected) in found.iter().zip(&expected) {
@@ -56,12 +59,22 @@ fn assert_products(rows: &[usize]) {
 
 #[test]
 fn quantised_vector() {
-    assert_products(&[1, 4]);
+    assert_products(&[1, 4], Unpack::default(), oracle::quantised_vector);
 }
 
 #[test]
 fn quantised_matrix() {
-    assert_products(&[5, 8, 9]);
+    assert_products(&[5, 8, 9], Unpack::Registers, oracle::quantised_matrix);
+}
+
+#[test]
+fn quantised_tile() {
+    assert_products(&[5, 32, 33], Unpack::Tile, oracle::quantised_tile);
+}
+
+#[test]
+fn quantised_weights_unpacked_for_burn() {
+    assert_products(&[5, 33], Unpack::Matrix, oracle::quantised_matrix);
 }
 
 #[test]
@@ -115,6 +128,21 @@ fn constant_blocks_stay_constant() {
     }
 }
 
+/// The sample pictures with their questions, and transformers' answers.
+fn samples() -> Vec<serde_json::Value> {
+    let bytes = std::fs::read(repository("models/picture-book/samples.json")).expect("in the repository");
+    let samples: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    samples["samples"].as_array().expect("a list").clone()
+}
+
+fn text(value: &serde_json::Value) -> &str {
+    value.as_str().expect("text")
+}
+
+fn in_model(name: &serde_json::Value) -> std::path::PathBuf {
+    repository("models/picture-book").join(text(name))
+}
+
 /// The mean negative log-likelihood of transformers' answers about the sample pictures, under the default model.
 fn loss(weights: Precision) -> f64 {
     let files = ModelFiles::embedded();
@@ -124,23 +152,20 @@ fn loss(weights: Precision) -> f64 {
     let compute = Compute::open(&DeviceSelect::Cpu).expect("a CPU");
     let checkpoint = Checkpoint::open(&files).expect("weights");
     let model = LlavaModel::load(&checkpoint, &config, &compute, weights).expect("a model");
-    let bytes = std::fs::read(repository("models/picture-book/samples.json")).expect("in the repository");
-    let samples: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
     let (mut sum, mut count) = (0.0, 0.0);
-    for sample in samples["samples"].as_array().expect("a list") {
-        let name = sample["image"].as_str().expect("a name");
-        let picture = Picture::open(repository("models/picture-book").join(name)).expect("a picture");
+    for sample in samples() {
+        let picture = Picture::open(in_model(&sample["image"])).expect("a picture");
         let image = model.encode_image(&preprocessor.run(&picture).expect("pixels").values);
         for asked in sample["questions"].as_array().expect("a list").iter().take(2) {
-            let text = |name: &str| vec![TurnPart::Text(asked[name].as_str().expect("text").to_owned())];
-            let question = [vec![TurnPart::Image], text("question")].concat();
+            let part = |name: &str| vec![TurnPart::Text(text(&asked[name]).to_owned())];
+            let question = [vec![TurnPart::Image], part("question")].concat();
             let mut turns = vec![Turn { role: Role::User, parts: question }];
             let ids = |turns: &[Turn]| match tokenizer.prompt(turns).expect("a prompt").pieces.pop() {
                 Some(Piece::Text(ids)) => ids,
                 _ => panic!("text follows the picture"),
             };
             let asked_ids = ids(&turns).len();
-            turns.push(Turn { role: Role::Assistant, parts: text("model_answer") });
+            turns.push(Turn { role: Role::Assistant, parts: part("model_answer") });
             let all = ids(&turns);
             let prompt = tokenizer.prompt(&turns).expect("a prompt");
             let rows = model.splice(&prompt, std::slice::from_ref(&image)).expect("rows");
@@ -168,6 +193,29 @@ fn the_loss_of_answers_hardly_grows() {
     println!("loss: {floats:.4} as floats, {eight:.4} with 8 bits, {four:.4} with 4 bits");
     assert!((eight / floats - 1.0).abs() <= 0.01, "{eight} for {floats}");
     assert!(four / floats - 1.0 <= 0.05, "{four} for {floats}");
+}
+
+#[test]
+fn eight_bits_in_tower_and_decoder_keep_every_sample_answer() {
+    let builder = Llava::embedded().device(DeviceSelect::Cpu).weights(WeightFormat::Q8);
+    let model = builder.build().expect("the default model");
+    let mut asked = 0;
+    for sample in samples() {
+        let picture = Part::image_path(in_model(&sample["image"])).expect("a picture");
+        for question in sample["questions"].as_array().expect("a list") {
+            let parts = [picture.clone(), Part::text(text(&question["question"]))];
+            let answer = model.chat().ask(parts).and_then(|mut answer| answer.complete()).expect("answered");
+            assert_eq!(
+                answer,
+                text(&question["model_answer"]),
+                "{}: {}",
+                sample["image"],
+                question["question"]
+            );
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 48);
 }
 
 #[test]

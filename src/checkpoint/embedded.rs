@@ -25,3 +25,7 @@ impl ModelFiles {
         Self::Embedded(PICTURE_BOOK)
     }
 }
+
+/// Name and contents of a picture that the model knows something about.
+pub(crate) const SAMPLE: (&str, &[u8]) =
+    ("models/picture-book/sample_1.png", include_bytes!("../../models/picture-book/sample_1.png"));

@@ -18,7 +18,7 @@ use super::files::open_regular;
 use crate::error::{Error, Result};
 
 /// Maps a file; `None` if there is none.
-pub(super) fn map(path: &Path) -> Result<Option<Mmap>> {
+pub(crate) fn map(path: &Path) -> Result<Option<Mmap>> {
     let Some((file, length)) = open_regular(path)? else { return Ok(None) };
     if length == 0 {
         return Err(Error::model(path, "the file is empty; download it again"));
@@ -32,7 +32,7 @@ pub(super) fn map(path: &Path) -> Result<Option<Mmap>> {
 ///
 /// Only advice: where it is not understood, the pages go when memory runs short.
 #[cfg(unix)]
-pub(super) fn release(map: &Mmap, range: Range<usize>) {
+pub(crate) fn release(map: &Mmap, range: Range<usize>) {
     // SAFETY: `DontNeed` discards changes to a private mapping, and a read-only one has none: the borrowed
     // bytes keep their values, under the same condition on the file as above.
     let advised =
@@ -44,4 +44,4 @@ pub(super) fn release(map: &Mmap, range: Range<usize>) {
 
 /// There is no such advice on this system.
 #[cfg(not(unix))]
-pub(super) fn release(_map: &Mmap, _range: Range<usize>) {}
+pub(crate) fn release(_map: &Mmap, _range: Range<usize>) {}

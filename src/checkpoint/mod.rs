@@ -1,13 +1,15 @@
-//! A model's tensors: one or several memory-mapped safetensors files, checked once and read tensor by tensor.
+//! A model's tensors: memory-mapped safetensors files or a GGUF file, checked once and read tensor by tensor.
 //!
 //! Opening reads the headers only. A tensor's bytes are borrowed from the mapped file and converted when they
 //! are asked for, so a model is loaded with one tensor's conversion in memory at a time; [`Checkpoint::release`]
 //! gives back the file's pages behind it.
 
+mod blocks;
 mod embedded;
 mod files;
+pub mod gguf;
 mod header;
-mod mmap;
+pub(crate) mod mmap;
 mod names;
 mod shards;
 mod tensor;
@@ -28,6 +30,8 @@ use twox_hash::XxHash64;
 use crate::error::{Error, Result};
 use shards::Shard;
 
+pub use blocks::BlockFormat;
+pub(crate) use embedded::SAMPLE;
 pub use files::ModelFiles;
 pub use tensor::{StoredDtype, StoredTensor};
 
@@ -45,9 +49,12 @@ pub struct Checkpoint {
 struct Location {
     shard: usize,
     stored_name: String,
-    dtype: Dtype,
+    /// `Err` for a type that no LLaVA is stored in.
+    dtype: Result<StoredDtype, Dtype>,
     shape: Vec<usize>,
     range: Range<usize>,
+    /// How many rows a head has, where the halves of each head's rows are stored in turns.
+    interleaved: Option<usize>,
 }
 
 impl Checkpoint {
@@ -61,20 +68,21 @@ impl Checkpoint {
         let mut checkpoint = Self { root: files.root(), shards: Vec::new(), tensors: BTreeMap::new() };
         for (shard, entries) in shards::open(files)? {
             checkpoint.shards.push(shard);
-            for entry in entries {
-                checkpoint.insert(entry)?;
+            for header::Entry { name: stored_name, dtype, shape, range } in entries {
+                let name = names::canonical(&stored_name).into_owned();
+                let (shard, dtype) = (checkpoint.shards.len() - 1, StoredDtype::of(dtype));
+                let location = Location { shard, stored_name, dtype, shape, range, interleaved: None };
+                checkpoint.insert(name, location)?;
             }
         }
         Ok(checkpoint)
     }
 
-    /// Adds a tensor of the last shard.
-    fn insert(&mut self, entry: header::Entry) -> Result<()> {
-        let shard = self.shards.len().saturating_sub(1);
-        match self.tensors.entry(names::canonical(&entry.name).into_owned()) {
+    /// Adds a tensor under its canonical name.
+    fn insert(&mut self, name: String, location: Location) -> Result<()> {
+        match self.tensors.entry(name) {
             btree_map::Entry::Vacant(vacant) => {
-                let header::Entry { name: stored_name, dtype, shape, range } = entry;
-                vacant.insert(Location { shard, stored_name, dtype, shape, range });
+                vacant.insert(location);
                 Ok(())
             }
             btree_map::Entry::Occupied(first) => {
@@ -84,8 +92,8 @@ impl Checkpoint {
                     quoted(first.key()),
                     quoted(&first.get().stored_name),
                     quoted(file_of(first.get().shard)),
-                    quoted(&entry.name),
-                    quoted(file_of(shard)),
+                    quoted(&location.stored_name),
+                    quoted(file_of(location.shard)),
                 );
                 Err(Error::model(&self.root, problem))
             }
@@ -109,10 +117,10 @@ impl Checkpoint {
         let Some((name, location, bytes)) = found else {
             return Err(Error::model(&self.root, format!("tensor {name} is missing")));
         };
-        let Some(dtype) = StoredDtype::of(location.dtype) else {
-            let problem = format!("tensor {name}: expected F32, F16 or BF16, found {}", location.dtype);
-            return Err(Error::model(&self.root, problem));
-        };
+        let dtype = location.dtype.map_err(|found| {
+            Error::model(&self.root, format!("tensor {name}: expected F32, F16 or BF16, found {found}"))
+        })?;
+        let bytes = location.in_order(bytes);
         Ok(StoredTensor { name, dtype, shape: Cow::Borrowed(&location.shape), bytes })
     }
 
@@ -130,6 +138,11 @@ impl Checkpoint {
         hasher.finish()
     }
 
+    /// The files that hold the tensors.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.shards.iter().map(|shard| self.root.join(&shard.file))
+    }
+
     /// Lets the system take back the memory behind a tensor that is not needed again soon.
     pub fn release(&self, name: &str) {
         let Some(location) = self.tensors.get(name) else { return };
@@ -142,14 +155,14 @@ impl Checkpoint {
     pub fn dominant_dtype(&self) -> StoredDtype {
         let mut bytes = BTreeMap::<StoredDtype, usize>::new();
         for location in self.tensors.values() {
-            if let Some(dtype) = StoredDtype::of(location.dtype) {
+            if let Ok(dtype) = location.dtype {
                 *bytes.entry(dtype).or_default() += location.range.len();
             }
         }
         bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or(StoredDtype::F32, |(dtype, _)| dtype)
     }
 
-    /// Whether the model is stored in a 16-bit type, for the most part.
+    /// Whether the model is stored in 16 bits a number or fewer, for the most part.
     pub fn is_half(&self) -> bool {
         self.dominant_dtype() != StoredDtype::F32
     }
@@ -163,6 +176,30 @@ impl Checkpoint {
     /// Size of all tensors together, in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.tensors.values().map(|location| location.range.len() as u64).sum()
+    }
+}
+
+impl Location {
+    /// The rows of a tensor's bytes in the order that transformers has them.
+    ///
+    /// With `n` rows a head, row `i` of its first half is stored as the head's row `2 i`, and row `i` of the second
+    /// as `2 i + 1`.
+    fn in_order<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let rows = self.shape.first().copied().unwrap_or_default();
+        let whole = |head: &usize| rows.is_multiple_of(*head) && head.is_multiple_of(2);
+        // What does not consist of heads is of a wrong shape, which is said elsewhere.
+        let (Some(head), Some(row_bytes)) = (self.interleaved.filter(whole), bytes.len().checked_div(rows))
+        else {
+            return Cow::Borrowed(bytes);
+        };
+        let mut ordered = Vec::with_capacity(bytes.len());
+        for head in bytes.chunks(head.saturating_mul(row_bytes).max(1)) {
+            for half in 0..2 {
+                let rows = head.chunks(row_bytes.max(1)).skip(half).step_by(2);
+                rows.for_each(|row| ordered.extend_from_slice(row));
+            }
+        }
+        Cow::Owned(ordered)
     }
 }
 

@@ -28,6 +28,11 @@ enum ShardBytes {
 }
 
 impl Shard {
+    /// A file that is mapped already.
+    pub fn mapped(file: String, map: Mmap) -> Self {
+        Self { file, bytes: ShardBytes::Mapped(map) }
+    }
+
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             ShardBytes::Mapped(map) => map,

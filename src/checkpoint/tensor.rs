@@ -1,6 +1,6 @@
 //! A tensor as it is stored, and its conversion to what the model computes with.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use half::{
     bf16, f16,
@@ -8,6 +8,7 @@ use half::{
 };
 use safetensors::tensor::Dtype;
 
+use super::blocks::BlockFormat;
 use crate::error::{Error, Result};
 
 /// Numbers converted at a time, so that the float32 in between stays in the cache.
@@ -22,28 +23,50 @@ pub enum StoredDtype {
     F16,
     /// The upper half of a float32.
     BF16,
+    /// Blocks of small numbers, in files of llama.cpp.
+    Blocks(BlockFormat),
 }
 
 impl StoredDtype {
     /// The type, unless it is one that no LLaVA is stored in.
-    pub(super) fn of(dtype: Dtype) -> Option<Self> {
+    pub(super) fn of(dtype: Dtype) -> Result<Self, Dtype> {
         match dtype {
-            Dtype::F32 => Some(Self::F32),
-            Dtype::F16 => Some(Self::F16),
-            Dtype::BF16 => Some(Self::BF16),
-            _ => None,
+            Dtype::F32 => Ok(Self::F32),
+            Dtype::F16 => Ok(Self::F16),
+            Dtype::BF16 => Ok(Self::BF16),
+            other => Err(other),
+        }
+    }
+
+    /// The fewest numbers that are stored together, and how many bytes they take.
+    pub(super) fn block(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::BF16 => (1, 2),
+            Self::Blocks(format) => (format.numbers(), format.bytes()),
         }
     }
 }
 
-/// A tensor as it is stored: little-endian numbers in row-major order, at any alignment.
+impl fmt::Display for StoredDtype {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32 => formatter.write_str("F32"),
+            Self::F16 => formatter.write_str("F16"),
+            Self::BF16 => formatter.write_str("BF16"),
+            Self::Blocks(format) => format.fmt(formatter),
+        }
+    }
+}
+
+/// A tensor as it is stored: little-endian numbers, or blocks of them, in row-major order, at any alignment.
 #[derive(Clone, Debug)]
 pub struct StoredTensor<'a> {
     pub(super) name: &'a str,
     pub(super) dtype: StoredDtype,
     pub(super) shape: Cow<'a, [usize]>,
-    /// As long as type and shape require: the header was checked, and rows are cut by whole numbers.
-    pub(super) bytes: &'a [u8],
+    /// As long as type and shape require: the header was checked, and rows are cut by whole blocks.
+    pub(super) bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> StoredTensor<'a> {
@@ -63,15 +86,15 @@ impl<'a> StoredTensor<'a> {
     }
 
     /// The stored bytes.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The part of the tensor with the given indices in the first dimension.
     ///
     /// # Errors
     /// [`Error::Argument`] if the tensor does not have those rows.
-    pub fn rows(&self, range: Range<usize>) -> Result<StoredTensor<'a>> {
+    pub fn rows(&self, range: Range<usize>) -> Result<StoredTensor<'_>> {
         let rows = self.shape.first().copied().unwrap_or_default();
         let cut = self.bytes.len().checked_div(rows).and_then(|row_bytes| {
             let (start, end) = (range.start.checked_mul(row_bytes)?, range.end.checked_mul(row_bytes)?);
@@ -83,7 +106,8 @@ impl<'a> StoredTensor<'a> {
         };
         let inner = self.shape.iter().skip(1).copied();
         let shape = std::iter::once(range.len()).chain(inner).collect();
-        Ok(Self { shape: Cow::Owned(shape), bytes, ..*self })
+        let (name, dtype) = (self.name, self.dtype);
+        Ok(StoredTensor { name, dtype, shape: Cow::Owned(shape), bytes: Cow::Borrowed(bytes) })
     }
 
     /// All numbers as float32, exactly.
@@ -92,8 +116,9 @@ impl<'a> StoredTensor<'a> {
             StoredDtype::F32 => {
                 self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
             }
-            StoredDtype::F16 => words(self.bytes).reinterpret_cast::<f16>().to_f32_vec(),
-            StoredDtype::BF16 => words(self.bytes).reinterpret_cast::<bf16>().to_f32_vec(),
+            StoredDtype::F16 => words(&self.bytes).reinterpret_cast::<f16>().to_f32_vec(),
+            StoredDtype::BF16 => words(&self.bytes).reinterpret_cast::<bf16>().to_f32_vec(),
+            StoredDtype::Blocks(format) => format.to_f32(&self.bytes),
         }
     }
 
@@ -102,11 +127,12 @@ impl<'a> StoredTensor<'a> {
     /// What float16 cannot hold becomes ±65504, its largest number, instead of infinity: one infinite weight
     /// would turn every output to NaN. NaN stays NaN.
     pub fn to_f16(&self) -> Vec<f16> {
-        let bytes = self.bytes;
+        let bytes = self.bytes.as_ref();
         match self.dtype {
             StoredDtype::F16 => words(bytes).reinterpret_cast::<f16>().to_vec(),
             StoredDtype::F32 => saturating_f16(bytes.as_chunks().0, |bytes| f32::from_le_bytes(*bytes)),
             StoredDtype::BF16 => saturating_f16(words(bytes).reinterpret_cast(), bf16_to_f32),
+            StoredDtype::Blocks(format) => saturating_f16(&format.to_f32(bytes), |number| *number),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Checkpoint, StoredDtype, names::is_harmless, quoted};
+use super::{Checkpoint, Location, names::is_harmless, quoted};
 use crate::error::{Error, Result};
 
 /// Everything that does not fit, by kind.
@@ -35,10 +35,8 @@ impl Checkpoint {
                 Some(found) if found.shape != shape => {
                     misfits.misshaped.push(format!("{name}: expected {shape:?}, found {:?}", found.shape));
                 }
-                Some(found) if StoredDtype::of(found.dtype).is_none() => {
-                    misfits
-                        .mistyped
-                        .push(format!("{name}: expected F32, F16 or BF16, found {}", found.dtype));
+                Some(Location { dtype: Err(found), .. }) => {
+                    misfits.mistyped.push(format!("{name}: expected F32, F16 or BF16, found {found}"));
                 }
                 Some(_) => {}
             }
@@ -72,7 +70,7 @@ impl Misfits {
         let lists: Vec<_> =
             found.iter().map(|(kind, names)| format!("\n{kind}:\n  {}", names.join("\n  "))).collect();
         Some(format!(
-            "the tensors do not fit config.json: {}; the files may be of different models or downloads{}",
+            "the tensors do not fit the configuration: {}; the files may be of different models or downloads{}",
             counts.join(", "),
             lists.concat(),
         ))

@@ -10,15 +10,16 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{model::ModelArguments, print_json, pruning::PruningArguments, write_whole};
-use crate::{Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report};
+use super::{
+    generation::GenerationArguments, model::ModelArguments, print_json, pruning::PruningArguments,
+    write_whole,
+};
+use crate::{
+    Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report, checkpoint::SAMPLE,
+};
 
 /// The question where none is given.
 const QUESTION: &str = "Describe the picture.";
-
-/// The picture where none is given: it ships inside the program.
-const SAMPLE: (&str, &[u8]) =
-    ("models/picture-book/sample_1.png", include_bytes!("../../models/picture-book/sample_1.png"));
 
 /// What to describe, with what, and how: the arguments that the program and the example share.
 #[derive(Debug, Args)]
@@ -37,33 +38,8 @@ pub struct Describe {
     #[command(flatten)]
     model: ModelArguments,
 
-    /// The most tokens the answer may have [default: the model's own, else 512]
-    #[arg(long, value_name = "N")]
-    max_new_tokens: Option<usize>,
-
-    /// 0 always takes the likeliest token; higher values take more chances [default: the model's own]
-    #[arg(long, value_name = "T")]
-    temperature: Option<f32>,
-
-    /// Choose among the K likeliest tokens (with a temperature above 0)
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
-
-    /// Choose among the likeliest tokens that together have probability P (with a temperature above 0)
-    #[arg(long, value_name = "P")]
-    top_p: Option<f32>,
-
-    /// Above 1 makes tokens that were already used less likely
-    #[arg(long, value_name = "R")]
-    repetition_penalty: Option<f32>,
-
-    /// Seed for temperatures above 0 and for --policy random
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-
-    /// End the answer where this text would appear; may be repeated
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
+    #[command(flatten)]
+    generation: GenerationArguments,
 
     #[command(flatten)]
     pruning: PruningArguments,
@@ -106,7 +82,7 @@ impl Describe {
     ///
     /// [`Error::Argument`] if they contradict each other.
     pub fn chat<'m>(&self, model: &'m Llava) -> crate::Result<Chat<'m>> {
-        Ok(match self.pruning.pruning(self.seed)? {
+        Ok(match self.pruning.pruning(self.generation.seed)? {
             Some(pruning) => model.chat().pruning(pruning),
             None => model.chat(),
         })
@@ -114,14 +90,7 @@ impl Describe {
 
     /// Changes the model's own rules to what the arguments say.
     pub fn adjust(&self, options: &mut GenerationOptions) {
-        let set = |target: &mut f32, value: Option<f32>| *target = value.unwrap_or(*target);
-        set(&mut options.sampling.temperature, self.temperature);
-        set(&mut options.sampling.repetition_penalty, self.repetition_penalty);
-        options.sampling.top_k = self.top_k.or(options.sampling.top_k);
-        options.sampling.top_p = self.top_p.or(options.sampling.top_p);
-        options.sampling.seed = self.seed;
-        options.max_new_tokens = self.max_new_tokens.unwrap_or(options.max_new_tokens);
-        options.stop.clone_from(&self.stop);
+        self.generation.adjust(options);
     }
 }
 
@@ -148,7 +117,7 @@ impl DescribeCommand {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         // Pictures first: a wrong path is said before seconds are spent on the model.
         let parts = self.describe.parts()?;
-        let pruning = self.describe.pruning.pruning(self.describe.seed)?;
+        let pruning = self.describe.pruning.pruning(self.describe.generation.seed)?;
         let shown = match (&self.overlay, parts.first()) {
             (Some(_), _) if pruning.is_none() => {
                 let found = "no option that drops vision tokens";
@@ -157,9 +126,10 @@ impl DescribeCommand {
             (Some(path), Some(Part::Image(picture))) => Some((path, picture.clone())),
             _ => None,
         };
+        let builder = self.describe.builder();
         let spinner = spinner();
         spinner.set_message("loading the model");
-        let model = self.describe.builder().build()?;
+        let model = builder.build()?;
         spinner.suspend(|| say!("device: {}, weights: {}", model.device(), model.weight_format()));
         spinner.set_message("looking at the picture");
         let mut chat = self.describe.chat(&model)?;
@@ -207,7 +177,7 @@ fn open(path: &Path) -> crate::Result<Picture> {
 }
 
 /// A line that moves while there is nothing to read yet; invisible where stderr is no terminal.
-fn spinner() -> ProgressBar {
+pub(super) fn spinner() -> ProgressBar {
     let spinner = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
     spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
@@ -216,7 +186,7 @@ fn spinner() -> ProgressBar {
 }
 
 /// One line about what the answer cost.
-fn summary(report: &Report) -> String {
+pub(super) fn summary(report: &Report) -> String {
     let times = &report.times;
     let steps = report.new_tokens.saturating_sub(1);
     let rate = match times.decode.as_secs_f64() {

@@ -9,6 +9,7 @@ use crate::device::{DeviceInfo, DeviceType, INSTALL_HINT, adapters};
 
 /// List the graphics adapters and the CPU, with drivers and limits.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mustdrop devices\n  mustdrop describe photo.jpg --device 1")]
 pub struct Devices {
     /// Print JSON
     #[arg(long)]
@@ -33,7 +34,7 @@ impl Devices {
 }
 
 /// A device as a few lines of text.
-fn describe(device: &DeviceInfo) -> String {
+pub(super) fn describe(device: &DeviceInfo) -> String {
     let Some(index) = device.index else {
         return format!("cpu: {}\n    backend {}, driver {}\n", device.name, device.backend, device.driver);
     };

@@ -16,6 +16,7 @@ pub use say;
 mod describe;
 mod devices;
 mod eval;
+mod generation;
 mod model;
 mod pixels;
 mod pruning;
@@ -65,7 +66,6 @@ pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
     // Only a second logger in the same process makes this fail, and then that one is as good.
     drop(log);
-    // Files appear by renaming, whole or not at all, so the process may simply end.
     if let Err(error) = ctrlc::set_handler(|| std::process::exit(130)) {
         tracing::warn!("Ctrl-C keeps its default action: {error}");
     }

@@ -15,6 +15,7 @@ use crate::{
 
 /// Write the pixels that the model sees of a picture to a safetensors file.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mustdrop pixels photo.jpg --output photo.safetensors")]
 pub struct Pixels {
     /// The picture (PNG, JPEG or WebP)
     image: PathBuf,

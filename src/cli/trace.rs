@@ -9,6 +9,7 @@ use crate::{DeviceSelect, WeightFormat, trace::trace};
 
 /// Run a fixture folder (config.json, model.safetensors, inputs.*) and print what it computes as JSON.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mustdrop trace tests/golden/half_smooth --device cpu")]
 pub struct Trace {
     /// The folder
     folder: PathBuf,

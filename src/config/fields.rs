@@ -16,6 +16,8 @@ pub(super) struct Fields<'a> {
     file: &'a Path,
     prefix: String,
     object: Option<&'a Map<String, Value>>,
+    /// Names that the file has other words for, and those.
+    spellings: &'static [(&'static str, &'static str)],
 }
 
 /// Parses `json`, quoting the offending piece (`"rms_norm_eps": NaN`) where it is not valid.
@@ -51,9 +53,19 @@ impl<'a> Fields<'a> {
     /// The fields of a whole file.
     pub fn of_file(value: &'a Value, file: &'a Path) -> Result<Self> {
         match value {
-            Value::Object(object) => Ok(Self { file, prefix: String::new(), object: Some(object) }),
+            Value::Object(object) => Ok(Self::new(object, file, String::new(), &[])),
             other => Err(Error::model(file, format!("expected a JSON object, found {}", brief(other)))),
         }
+    }
+
+    /// The fields of an object in a file that begins their names with `prefix` and has its own `spellings` of them.
+    pub fn new(
+        object: &'a Map<String, Value>,
+        file: &'a Path,
+        prefix: String,
+        spellings: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self { file, prefix, object: Some(object), spellings }
     }
 
     /// The field's value, unless it is absent or `null`.
@@ -78,7 +90,7 @@ impl<'a> Fields<'a> {
             Some(Value::Object(object)) => Some(object),
             Some(_) => return Err(self.unexpected(name, "an object")),
         };
-        Ok(Fields { file: self.file, prefix: format!("{}{name}.", self.prefix), object })
+        Ok(Fields { prefix: format!("{}{name}.", self.prefix), object, ..*self })
     }
 
     /// A whole number within `range`, or `default` where the field is absent.
@@ -155,11 +167,13 @@ impl<'a> Fields<'a> {
 
     /// An error about the field.
     pub fn problem(&self, name: &str, problem: impl Display) -> Error {
+        let spelling = self.spellings.iter().find(|(field, _)| *field == name);
+        let name = spelling.map_or(name, |(_, spelling)| spelling);
         Error::model(self.file, format!("{}{name}: {problem}", self.prefix))
     }
 }
 
 /// A value as it stands in the file, shortened.
-fn brief(value: &Value) -> String {
+pub(super) fn brief(value: &Value) -> String {
     shorten(&value.to_string())
 }

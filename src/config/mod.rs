@@ -7,8 +7,10 @@
 mod activation;
 mod fields;
 mod generation;
+mod gguf;
 mod preprocessor;
 mod rope;
+pub mod shapes;
 mod text;
 mod vision;
 
@@ -26,6 +28,7 @@ pub use activation::Activation;
 pub use generation::GenerationDefaults;
 pub use preprocessor::preprocessor;
 pub use rope::RopeScaling;
+pub use shapes::Shape;
 pub use text::{TextConfig, TieWordEmbeddings};
 pub use vision::{VisionConfig, VisionKind};
 

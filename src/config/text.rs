@@ -87,7 +87,11 @@ impl TextConfig {
 
     /// Reads `text_config` of the whole configuration.
     pub(super) fn read(config: &Fields) -> Result<Self> {
-        let fields = config.object("text_config")?;
+        Self::read_fields(config, &config.object("text_config")?)
+    }
+
+    /// Reads `fields`, which stand within `config`.
+    pub(super) fn read_fields(config: &Fields, fields: &Fields) -> Result<Self> {
         let families = [("llama", Family::Llama), ("mistral", Family::Mistral)];
         let family = fields.choice("model_type", Family::Llama, &families)?;
         let (intermediate_size, max_positions) = match family {
@@ -96,7 +100,7 @@ impl TextConfig {
         };
         let max_position_embeddings =
             fields.count("max_position_embeddings", max_positions, 1..=limits::POSITIONS)?;
-        let (rope_theta, rope_scaling) = rope::read(&fields, max_position_embeddings)?;
+        let (rope_theta, rope_scaling) = rope::read(fields, max_position_embeddings)?;
         let hidden_size = fields.count("hidden_size", 4_096, 1..=limits::WIDTH)?;
         let num_attention_heads = fields.count("num_attention_heads", 32, 1..=limits::HEADS)?;
         Ok(Self {
@@ -108,18 +112,18 @@ impl TextConfig {
             )?,
             num_hidden_layers: fields.count("num_hidden_layers", 32, 1..=limits::LAYERS)?,
             num_attention_heads,
-            num_key_value_heads: read_key_value_heads(&fields, family, num_attention_heads)?,
-            head_dim: read_head_dim(&fields, hidden_size, num_attention_heads)?,
+            num_key_value_heads: read_key_value_heads(fields, family, num_attention_heads)?,
+            head_dim: read_head_dim(fields, hidden_size, num_attention_heads)?,
             vocab_size: fields.count("vocab_size", 32_000, 1..=limits::VOCABULARY)?,
             rms_norm_eps: fields.number("rms_norm_eps", 1e-6, limits::EPSILON)?,
             rope_theta,
             rope_scaling,
             max_position_embeddings,
-            tie_word_embeddings: read_tie(config, &fields)?,
+            tie_word_embeddings: read_tie(config, fields)?,
             attention_bias: fields.flag("attention_bias", false)?,
             mlp_bias: fields.flag("mlp_bias", false)?,
-            hidden_act: Activation::read(&fields, "hidden_act", Activation::Silu)?,
-            sliding_window: read_sliding_window(&fields, family, max_position_embeddings)?,
+            hidden_act: Activation::read(fields, "hidden_act", Activation::Silu)?,
+            sliding_window: read_sliding_window(fields, family, max_position_embeddings)?,
         })
     }
 }

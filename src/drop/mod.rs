@@ -209,6 +209,17 @@ impl Pruning {
         scaled
     }
 
+    /// Checks the rules for pictures of so many patches and a decoder of so many layers: every value in its range, and
+    /// every budget one that can be kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] naming the first value outside its range.
+    pub(crate) fn check(&self, patches: usize, layers: usize) -> Result<()> {
+        self.validate(layers)?;
+        self.rules().sizes(patches, patches, layers).map(drop)
+    }
+
     /// Checks every value against its range, for a decoder of `layers` layers.
     ///
     /// # Errors

@@ -22,6 +22,17 @@ pub struct Survivors {
     pub renumber: bool,
 }
 
+/// What a layer's attention was computed from.
+#[derive(Debug)]
+pub struct Scores<'a> {
+    /// `[rows, heads, head_dim]` of the pass's rows, rotated.
+    pub query: &'a Tensor<3>,
+    /// `[past + rows, key_heads, head_dim]`: all that the layer's cache holds.
+    pub keys: &'a Tensor<3>,
+    /// The logarithms of the rows' softmax denominators, `[rows, heads]`, where attention left them.
+    pub log_sum: Option<Tensor<2>>,
+}
+
 /// The vision tokens of one picture as they enter the decoder.
 #[derive(Debug, Clone)]
 pub struct Candidates {
@@ -138,20 +149,11 @@ impl PrefillFilter {
 
     /// Decides what goes on behind `layer`; `None` where no text follows the last picture.
     ///
-    /// # Shapes
-    ///
-    /// - `query`: `[rows, heads, head_dim]` of the pass's rows, rotated
-    /// - `keys`: `[past + rows, key_heads, head_dim]`: all that the layer's cache holds
-    ///
     /// # Errors
     ///
     /// [`Error::Device`](crate::Error::Device) if the device fails.
-    pub fn survivors(
-        &mut self,
-        layer: usize,
-        query: &Tensor<3>,
-        keys: &Tensor<3>,
-    ) -> Result<Option<Survivors>> {
+    pub fn survivors(&mut self, layer: usize, scores: Scores) -> Result<Option<Survivors>> {
+        let Scores { query, keys, log_sum } = scores;
         let rows = query.dims()[0];
         let past = keys.dims()[0] - rows;
         let text = self.pictures.last().map_or(rows, |last| last.start + last.len());
@@ -163,7 +165,10 @@ impl PrefillFilter {
             AskedRows::Last => rows - 1,
         };
         let query = query.clone().slice([asked..rows]);
-        let log_sum = kernel::prefill::log_sum_exp(&query, keys, past + asked);
+        let log_sum = match log_sum {
+            Some(of_all) => of_all.slice([asked..rows]),
+            None => kernel::prefill::log_sum_exp(&query, keys, past + asked),
+        };
         let mut judged = Vec::with_capacity(self.pictures.len());
         for picture in &self.pictures {
             let (sum, max) =

@@ -70,6 +70,16 @@ impl Picture {
     ///
     /// [`Error::Picture`] if they are no picture, damaged, or larger than [`MAX_PIXELS`].
     pub fn decode(bytes: &[u8], origin: impl Into<String>) -> Result<Self> {
+        Self::decode_within(bytes, origin, MAX_PIXELS)
+    }
+
+    /// As [`decode`](Self::decode), for a picture of at most `max_pixels` pixels (and [`MAX_PIXELS`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub fn decode_within(bytes: &[u8], origin: impl Into<String>, max_pixels: u64) -> Result<Self> {
+        let max_pixels = max_pixels.min(MAX_PIXELS);
         let origin = origin.into();
         let failed = |problem: String| Error::picture(origin.clone(), problem);
         if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -90,9 +100,9 @@ impl Picture {
         reader.limits(limits);
         let mut decoder = reader.into_decoder().map_err(unreadable)?;
         let (width, height) = decoder.dimensions();
-        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > max_pixels {
             return Err(failed(format!(
-                "expected at most {MAX_PIXELS} pixels and {MAX_SIDE} on a side, found {width} x {height}; shrink the picture"
+                "expected at most {max_pixels} pixels and {MAX_SIDE} on a side, found {width} x {height}; shrink the picture"
             )));
         }
         // A damaged EXIF block does not make the picture worse than one without.

@@ -3,10 +3,94 @@
 use burn::tensor::{DType, Int, Tensor};
 
 use super::{
-    Kernel, from_host, host, host_integers,
-    launch::{Launch, from_adapter, integers_on_adapter, on_adapter},
+    Kernel, from_host, host, host_integers, integers,
+    launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
 };
-use crate::oracle::decode::{self as oracle, GatherRowsParams};
+use crate::oracle::decode::{
+    self as oracle, BEST, BestTokensParams, CachedAttentionParams, GatherRowsParams, MostLikelyParams,
+};
+
+/// `shaders/decode/best_tokens.wgsl`
+pub const BEST_TOKENS: Kernel =
+    Kernel::new("best_tokens", include_str!("../../shaders/decode/best_tokens.wgsl"), [256, 1, 1]);
+/// `shaders/decode/cached_attention.wgsl`
+pub const CACHED_ATTENTION: Kernel =
+    Kernel::new("cached_attention", include_str!("../../shaders/decode/cached_attention.wgsl"), [128, 1, 1]);
+/// `shaders/decode/most_likely.wgsl`
+pub const MOST_LIKELY: Kernel =
+    Kernel::new("most_likely", include_str!("../../shaders/decode/most_likely.wgsl"), [256, 1, 1]);
+
+/// Components of a head that [`cached_attention`] takes at most.
+pub const WIDEST_HEAD: usize = 256;
+
+/// Attention of one row, `[1, heads, head_dim]`, to the first `columns` rows of a cache; see
+/// [`oracle::cached_attention`].
+pub fn cached_attention(query: &Tensor<3>, key: &Tensor<3>, value: &Tensor<3>, columns: usize) -> Tensor<2> {
+    let ([_, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
+    let params = CachedAttentionParams {
+        columns: columns as u32,
+        heads: heads as u32,
+        key_heads: key_heads as u32,
+        head_dim: head_dim as u32,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+    };
+    let shape = [1, heads * head_dim];
+    if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
+        let launch = Launch::new(CACHED_ATTENTION).input(query).rows(key, columns).rows(value, columns);
+        let launch = launch.output(shape, DType::F32);
+        return from_adapter(launch.run([params.heads, 1, 1], &params).remove(0));
+    }
+    let mut mixed = vec![0.0; heads * head_dim];
+    let device = query.device();
+    let (query, key, value) = (host(query.clone()), host(key.clone()), host(value.clone()));
+    oracle::cached_attention(&params, &query, &key, &value, &mut mixed);
+    from_host(mixed, shape, &device)
+}
+
+/// The most likely token of one row of logits and what is needed to judge the others, `[4]`; see
+/// [`oracle::most_likely`].
+pub fn most_likely(logits: &Tensor<2>, temperature: f32) -> Tensor<1, Int> {
+    let count = logits.dims()[1];
+    let params = MostLikelyParams { count: count as u32, sharpness: 1.0 / temperature };
+    if let Some(logits) = on_adapter(logits) {
+        let launch = Launch::new(MOST_LIKELY).input(logits).output([4], DType::U32);
+        return integers_from_adapter(launch.run([1, 1, 1], &params).remove(0));
+    }
+    let mut summary = [0; 4];
+    oracle::most_likely(&params, &host(logits.clone()), &mut summary);
+    integers(summary.to_vec(), [4], &logits.device())
+}
+
+/// The 64 most likely tokens of one row of logits with the bits of their logits, `[64 * 2]`; see
+/// [`oracle::best_tokens`].
+pub fn best_tokens(logits: &Tensor<2>) -> Tensor<1, Int> {
+    let device = logits.device();
+    let mut params = BestTokensParams { count: logits.dims()[1] as u32, is_paired: 0 };
+    let groups = |params: &BestTokensParams| params.count.div_ceil(oracle::BEST_OF as u32);
+    if let Some(mut entries) = on_adapter(logits) {
+        loop {
+            let groups = groups(&params);
+            let shape = [groups as usize * BEST * 2];
+            let launch = Launch::new(BEST_TOKENS).input(entries).output(shape, DType::U32);
+            entries = launch.run([groups, 1, 1], &params).remove(0);
+            if groups == 1 {
+                return integers_from_adapter(entries);
+            }
+            params = BestTokensParams { count: groups * BEST as u32, is_paired: 1 };
+        }
+    }
+    let mut entries: Vec<u32> = host(logits.clone()).into_iter().map(f32::to_bits).collect();
+    loop {
+        let groups = groups(&params);
+        let mut best = vec![0; groups as usize * BEST * 2];
+        oracle::best_tokens(&params, &entries, &mut best);
+        entries = best;
+        if groups == 1 {
+            return integers(entries, [BEST * 2], &device);
+        }
+        params = BestTokensParams { count: groups * BEST as u32, is_paired: 1 };
+    }
+}
 
 /// `shaders/decode/gather_rows.wgsl`
 pub const GATHER_ROWS: Kernel =
@@ -18,7 +102,7 @@ pub fn gather_rows(x: &Tensor<2>, index: &Tensor<1, Int>) -> Tensor<2> {
     let params = GatherRowsParams { rows: rows as u32, width: width as u32 };
     if let (Some(x), Some(index)) = (on_adapter(x), integers_on_adapter(index)) {
         let groups = [params.width.div_ceil(GATHER_ROWS.workgroup[0]), params.rows, 1];
-        let launch = Launch::new(GATHER_ROWS).input(x).input(index).output([rows, width], DType::F32);
+        let launch = Launch::new(GATHER_ROWS).rows(x, rows).input(index).output([rows, width], DType::F32);
         return from_adapter(launch.run(groups, &params).remove(0));
     }
     let mut gathered = vec![0.0; rows * width];

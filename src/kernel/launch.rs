@@ -17,6 +17,8 @@ use burn_cubecl::{
 };
 use burn_wgpu::{CubeBackend, CubeTensor};
 
+use super::tally;
+
 /// One compute shader: its name is its entry point, its file and its oracle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kernel {
@@ -72,16 +74,27 @@ impl Kernel {
 pub struct Launch {
     kernel: Kernel,
     buffers: Vec<(CubeTensor, BufferIOAttr)>,
+    /// Bytes of the inputs that the kernel reads at least once.
+    bytes_read: u64,
 }
 
 impl Launch {
     /// Starts to collect the bindings of `kernel`.
     pub fn new(kernel: Kernel) -> Self {
-        Self { kernel, buffers: Vec::new() }
+        Self { kernel, buffers: Vec::new(), bytes_read: 0 }
     }
 
     /// Binds the next input; a strided view is made contiguous first.
-    pub fn input(mut self, tensor: CubeTensor) -> Self {
+    pub fn input(self, tensor: CubeTensor) -> Self {
+        let rows = tensor.meta.shape()[0];
+        self.rows(tensor, rows)
+    }
+
+    /// As [`input`](Self::input), for a tensor of which the kernel reads the first `rows` only.
+    pub fn rows(mut self, tensor: CubeTensor, rows: usize) -> Self {
+        let shape = tensor.meta.shape();
+        let width: usize = shape.iter().skip(1).product();
+        self.bytes_read += (rows * width * tensor.dtype.size()) as u64;
         self.buffers.push((into_contiguous(tensor), BufferIOAttr::ReadOnly));
         self
     }
@@ -107,6 +120,7 @@ impl Launch {
             arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *io);
         }
         let arguments = arguments.with_info(MetadataBindingInfo::custom(uniform(params)));
+        tally::note(self.bytes_read);
         let [x, y, z] = groups;
         client.launch(Box::new(self.kernel), CubeCount::Static(x, y, z), arguments);
         let outputs = self.buffers.into_iter().filter(|(_, io)| *io == BufferIOAttr::WriteOnly);
@@ -124,6 +138,14 @@ fn uniform<P: bytemuck::NoUninit>(params: &P) -> Vec<u64> {
             u64::from_le_bytes(word)
         })
         .collect()
+}
+
+/// Submits what is queued on the adapter of `tensor`; on the CPU path there is nothing to submit.
+pub fn submit<const D: usize>(tensor: &Tensor<D>) {
+    if let Some(tensor) = on_adapter(tensor) {
+        // That the device failed shows where results are read.
+        let _ = tensor.client.flush();
+    }
 }
 
 /// The adapter's side of a tensor; `None` if it lives on the CPU path.

@@ -1,13 +1,16 @@
 //! The WGSL kernels as functions on tensors.
 //!
 //! A function here bears the name of its shader. On an adapter it launches the shader; on the CPU path it
-//! runs the oracle of the same name. Shapes are the oracle's.
+//! runs the oracle of the same name, or library products where those sums are long. Shapes are the oracle's.
 
 pub mod decode;
 pub mod launch;
 pub mod nn;
 pub mod prefill;
 pub mod quantised;
+pub mod submission;
+pub mod tally;
+pub mod variants;
 pub mod vision;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -17,8 +20,15 @@ use crate::error::{Error, Result};
 
 /// Every shader of the crate: what the reflection test walks through.
 pub const KERNELS: &[Kernel] = &[
+    decode::BEST_TOKENS,
+    decode::CACHED_ATTENTION,
     decode::GATHER_ROWS,
+    decode::MOST_LIKELY,
+    nn::ATTENTION,
+    nn::FLOAT_VECTOR,
+    nn::RMS_NORM,
     nn::ROTARY,
+    nn::SWIGLU,
     prefill::COMPACT,
     prefill::DUAL_ATTENTION,
     prefill::LOG_SUM_EXP,
@@ -26,6 +36,7 @@ pub const KERNELS: &[Kernel] = &[
     prefill::TOP_K,
     quantised::QUANTISED_MATRIX,
     quantised::QUANTISED_ROWS,
+    quantised::QUANTISED_TILE,
     quantised::QUANTISED_VECTOR,
     vision::WINDOW_MERGE,
     vision::WINDOW_SIMILARITY,
@@ -43,11 +54,6 @@ pub fn is_on_adapter<const D: usize>(tensor: &Tensor<D>) -> bool {
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     // Reading a tensor that already lies in host memory cannot fail; a wrong dtype is a bug of the caller.
     tensor.into_data().try_into_vec_as::<f32>().unwrap_or_default()
-}
-
-/// The values of a matrix, wherever it lies; nothing if the device failed.
-pub fn numbers(matrix: Tensor<2>) -> Vec<f32> {
-    host(matrix)
 }
 
 /// A tensor on `device`, from values in host memory.
@@ -87,6 +93,7 @@ pub fn concatenate(parts: Vec<Tensor<1, Int>>) -> Tensor<1, Int> {
 ///
 /// [`Error::Device`] naming `step` if the device failed.
 pub fn read_integers(tensor: Tensor<1, Int>, step: &'static str) -> Result<Vec<u32>> {
+    tally::note_read_back(tensor.dims()[0] as u64 * 4);
     let data = tensor.try_into_data().map_err(|error| Error::device(step, error))?;
     data.convert::<u32>().try_to_vec().map_err(|error| Error::device(step, format!("{error:?}")))
 }
@@ -97,6 +104,7 @@ pub fn read_integers(tensor: Tensor<1, Int>, step: &'static str) -> Result<Vec<u
 ///
 /// [`Error::Device`] naming `step` if the device failed.
 pub fn read_numbers(tensor: Tensor<1>, step: &'static str) -> Result<Vec<f32>> {
+    tally::note_read_back(tensor.dims()[0] as u64 * 4);
     let data = tensor.try_into_data().map_err(|error| Error::device(step, error))?;
     data.try_to_vec().map_err(|error| Error::device(step, format!("{error:?}")))
 }

@@ -6,7 +6,126 @@ use super::{
     Kernel, MAX_GROUPS, from_host, host,
     launch::{Launch, from_adapter, on_adapter},
 };
-use crate::oracle::nn::{self as oracle, RotaryParams};
+use crate::oracle::nn::{
+    self as oracle, AttentionParams, FloatVectorParams, RmsNormParams, RotaryParams, SwigluParams,
+};
+
+/// `shaders/nn/attention.wgsl`
+pub const ATTENTION: Kernel =
+    Kernel::new("attention", include_str!("../../shaders/nn/attention.wgsl"), [8, 16, 1]);
+/// `shaders/nn/float_vector.wgsl`
+pub const FLOAT_VECTOR: Kernel =
+    Kernel::new("float_vector", include_str!("../../shaders/nn/float_vector.wgsl"), [16, 8, 1]);
+/// `shaders/nn/rms_norm.wgsl`
+pub const RMS_NORM: Kernel =
+    Kernel::new("rms_norm", include_str!("../../shaders/nn/rms_norm.wgsl"), [128, 1, 1]);
+/// `shaders/nn/swiglu.wgsl`
+pub const SWIGLU: Kernel = Kernel::new("swiglu", include_str!("../../shaders/nn/swiglu.wgsl"), [256, 1, 1]);
+
+/// Components of a head that [`attention`] takes at most.
+pub const WIDEST_HEAD: usize = 128;
+
+/// Attention of every row to the first `columns` rows of keys and values, and the rows' log-sum-exp; see
+/// [`oracle::attention`]. Row `i` sees columns 0 to `past + i`.
+pub fn attention(
+    query: &Tensor<3>,
+    key: &Tensor<3>,
+    value: &Tensor<3>,
+    columns: usize,
+    past: usize,
+) -> (Tensor<2>, Tensor<2>) {
+    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
+    let params = AttentionParams {
+        rows: rows as u32,
+        columns: columns as u32,
+        heads: heads as u32,
+        key_heads: key_heads as u32,
+        head_dim: head_dim as u32,
+        past: past as u32,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+    };
+    let (wide, narrow) = ([rows, heads * head_dim], [rows, heads]);
+    if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
+        let launch = Launch::new(ATTENTION).input(query).rows(key, columns).rows(value, columns);
+        let launch = launch.output(wide, DType::F32).output(narrow, DType::F32);
+        let mut outputs =
+            launch.run([params.rows.div_ceil(ATTENTION.workgroup[1]), params.heads, 1], &params);
+        let mixed = from_adapter(outputs.remove(0));
+        return (mixed, from_adapter(outputs.remove(0)));
+    }
+    let (mut mixed, mut log_sum) = (vec![0.0; rows * heads * head_dim], vec![0.0; rows * heads]);
+    let device = query.device();
+    let (query, key, value) = (host(query.clone()), host(key.clone()), host(value.clone()));
+    oracle::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
+    (from_host(mixed, wide, &device), from_host(log_sum, narrow, &device))
+}
+
+/// `x + delta` and its RMSNorm; see [`oracle::rms_norm`].
+pub fn rms_norm(
+    x: &Tensor<2>,
+    delta: Option<&Tensor<2>>,
+    weight: &Tensor<1>,
+    eps: f32,
+) -> (Tensor<2>, Tensor<2>) {
+    let [rows, width] = x.dims();
+    let has_delta = u32::from(delta.is_some());
+    let params = RmsNormParams { rows: rows as u32, width: width as u32, has_delta, eps };
+    let delta = delta.unwrap_or(x);
+    if let (Some(x), Some(delta), Some(weight)) = (on_adapter(x), on_adapter(delta), on_adapter(weight)) {
+        let launch = Launch::new(RMS_NORM).input(x).input(delta).input(weight);
+        let launch = launch.output([rows, width], DType::F32).output([rows, width], DType::F32);
+        let mut outputs = launch.run([params.rows, 1, 1], &params);
+        let sum = from_adapter(outputs.remove(0));
+        return (sum, from_adapter(outputs.remove(0)));
+    }
+    let (mut sum, mut normed) = (vec![0.0; rows * width], vec![0.0; rows * width]);
+    let device = x.device();
+    let (x, delta, weight) = (host(x.clone()), host(delta.clone()), host(weight.clone()));
+    oracle::rms_norm(&params, &x, &delta, &weight, &mut sum, &mut normed);
+    (from_host(sum, [rows, width], &device), from_host(normed, [rows, width], &device))
+}
+
+/// `silu(gate) * up`; see [`oracle::swiglu`].
+pub fn swiglu(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
+    let [rows, width] = gate.dims();
+    let workgroup = SWIGLU.workgroup[0];
+    let groups = ((rows * width) as u32).div_ceil(workgroup);
+    let across = groups.min(MAX_GROUPS);
+    let params = SwigluParams { count: (rows * width) as u32, columns: across * workgroup };
+    if let (Some(gate), Some(up)) = (on_adapter(gate), on_adapter(up)) {
+        let launch = Launch::new(SWIGLU).input(gate).input(up).output([rows, width], DType::F32);
+        return from_adapter(launch.run([across, groups.div_ceil(across.max(1)), 1], &params).remove(0));
+    }
+    let mut gated = vec![0.0; rows * width];
+    oracle::swiglu(&params, &host(gate.clone()), &host(up.clone()), &mut gated);
+    from_host(gated, [rows, width], &gate.device())
+}
+
+/// The most outputs that [`float_vector`] has workgroups for.
+pub const FLOAT_VECTOR_OUTPUTS: usize = (FLOAT_VECTOR.workgroup[1] * MAX_GROUPS) as usize;
+
+/// `x Wᵀ` for a few rows and a matrix of 16- or 32-bit floats, with inputs a multiple of 4 and at most
+/// [`FLOAT_VECTOR_OUTPUTS`] outputs; see [`oracle::float_vector`].
+pub fn float_vector(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
+    let params = FloatVectorParams {
+        rows: rows as u32,
+        inputs: inputs as u32,
+        outputs: outputs as u32,
+        is_half: u32::from(weight.dtype() == DType::F16),
+    };
+    if let (Some(x), Some(weight)) = (on_adapter(x), on_adapter(weight)) {
+        let groups = [params.outputs.div_ceil(FLOAT_VECTOR.workgroup[1]), params.rows, 1];
+        let launch = Launch::new(FLOAT_VECTOR).input(x).input(weight).output([rows, outputs], DType::F32);
+        return from_adapter(launch.run(groups, &params).remove(0));
+    }
+    let mut y = vec![0.0; rows * outputs];
+    // The CPU path widens halves; which values they hold stays the same.
+    let words: Vec<u32> = host(weight.clone().cast(DType::F32)).into_iter().map(f32::to_bits).collect();
+    let params = FloatVectorParams { is_half: 0, ..params };
+    oracle::float_vector(&params, &host(x.clone()), &words, &mut y);
+    from_host(y, [rows, outputs], &x.device())
+}
 
 /// `shaders/nn/rotary.wgsl`
 pub const ROTARY: Kernel = Kernel::new("rotary", include_str!("../../shaders/nn/rotary.wgsl"), [64, 1, 1]);

@@ -43,14 +43,17 @@ pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2>
         return from_adapter(launch.run([params.rows, params.heads, 1], &params).remove(0));
     }
     let mut log_sum = vec![0.0; rows * heads];
-    let (values, keys) = (host(query.clone()), host(key.clone()));
-    let share = share(rows);
-    let shares = values.par_chunks(share * heads * head_dim).zip(log_sum.par_chunks_mut(share * heads));
-    shares.enumerate().for_each(|(index, (values, log_sum))| {
-        let past = params.past.saturating_add((index * share) as u32);
-        let rows = (log_sum.len() / heads) as u32;
-        oracle::log_sum_exp(&LogSumExpParams { rows, past, ..params }, values, &keys, log_sum);
-    });
+    for (chunk, log_sum) in log_sum.chunks_mut((SCORE_ROWS * heads).max(1)).enumerate() {
+        let (start, rows) = (chunk * SCORE_ROWS, log_sum.len() / heads);
+        let scores = scores(&query.clone().slice([start..start + rows]), key, params.scale);
+        log_sum.par_iter_mut().enumerate().for_each(|(index, log_sum)| {
+            let (row, head) = (index / heads, index % heads);
+            let visible = columns.min(past.saturating_add(start + row + 1));
+            let scores = &scores[(head * rows + row) * columns..][..visible];
+            let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            *log_sum = highest + scores.iter().map(|score| (score - highest).exp()).sum::<f32>().ln();
+        });
+    }
     from_host(log_sum, [rows, heads], &query.device())
 }
 
@@ -81,15 +84,29 @@ pub fn text_attention(
         let sum = from_adapter(outputs.remove(0));
         return (sum, from_adapter(outputs.remove(0)));
     }
+    let key = key.clone().slice([first..first + columns]);
+    let log_sum = host(log_sum.clone());
     let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
-    let (values, keys, log_sums) = (host(query.clone()), host(key.clone()), host(log_sum.clone()));
     let share = share(columns);
-    let shares = sum.par_chunks_mut(share).zip(max.par_chunks_mut(share));
-    shares.enumerate().for_each(|(index, (sum, max))| {
-        let first = params.first + (index * share) as u32;
-        let params = TextAttentionParams { first, columns: sum.len() as u32, ..params };
-        oracle::text_attention(&params, &values, &keys, &log_sums, sum, max);
-    });
+    for (chunk, log_sum) in log_sum.chunks((SCORE_ROWS * heads).max(1)).enumerate() {
+        let (start, rows) = (chunk * SCORE_ROWS, log_sum.len() / heads);
+        let scores = scores(&query.clone().slice([start..start + rows]), &key, params.scale);
+        let shares = sum.par_chunks_mut(share).zip(max.par_chunks_mut(share));
+        shares.enumerate().for_each(|(index, (sum, max))| {
+            let mut means = vec![0.0; sum.len()];
+            for (row, log_sum) in log_sum.chunks(heads).enumerate() {
+                means.fill(0.0);
+                for (head, log_sum) in log_sum.iter().enumerate() {
+                    let scores = &scores[(head * rows + row) * columns + index * share..];
+                    means.iter_mut().zip(scores).for_each(|(mean, score)| *mean += (score - log_sum).exp());
+                }
+                for ((mean, sum), max) in means.iter().zip(&mut *sum).zip(&mut *max) {
+                    *sum += mean / heads as f32;
+                    *max = f32::max(*max, mean / heads as f32);
+                }
+            }
+        });
+    }
     (from_host(sum, [columns], &query.device()), from_host(max, [columns], &query.device()))
 }
 
@@ -158,7 +175,20 @@ pub fn compact(
     (integers(index, [kept], &device), integers(kept_is_key, [kept], &device))
 }
 
-/// How many of `count` rows or columns a thread of the CPU path takes.
+/// So many rows' scores are in memory at once on the CPU path, which is what [`crate::memory`] counts on.
+const SCORE_ROWS: usize = crate::model::attention::CHUNK;
+
+/// On the CPU path, `scale q·k` of every head, row and column, by a library's product: the oracles' sums of float64
+/// would take a tenth of a small model's prefill.
+fn scores(query: &Tensor<3>, key: &Tensor<3>, scale: f32) -> Vec<f32> {
+    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
+    let group = heads / key_heads;
+    let query = query.clone().reshape([rows, key_heads, group, head_dim]).permute([1, 2, 0, 3]);
+    let query = query.reshape([key_heads, group * rows, head_dim]);
+    host(query.matmul(key.clone().permute([1, 2, 0])) * scale)
+}
+
+/// How many of `count` columns a thread of the CPU path takes.
 fn share(count: usize) -> usize {
     count.div_ceil(rayon::current_num_threads()).max(1)
 }

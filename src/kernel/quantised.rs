@@ -5,8 +5,9 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{
-    Kernel, from_host, integers, join,
+    Kernel, MAX_GROUPS, from_host, integers, join,
     launch::{Launch, from_adapter, integers_on_adapter, on_adapter},
+    variants::Unpack,
 };
 use crate::{
     oracle::quantised::{self as oracle, QuantisedParams},
@@ -19,14 +20,17 @@ pub const QUANTISED_VECTOR: Kernel =
 /// `shaders/nn/quantised_matrix.wgsl`
 pub const QUANTISED_MATRIX: Kernel =
     Kernel::new("quantised_matrix", include_str!("../../shaders/nn/quantised_matrix.wgsl"), [64, 1, 1]);
+/// `shaders/nn/quantised_tile.wgsl`
+pub const QUANTISED_TILE: Kernel =
+    Kernel::new("quantised_tile", include_str!("../../shaders/nn/quantised_tile.wgsl"), [16, 8, 1]);
 /// `shaders/nn/quantised_rows.wgsl`
 pub const QUANTISED_ROWS: Kernel =
     Kernel::new("quantised_rows", include_str!("../../shaders/nn/quantised_rows.wgsl"), [64, 1, 1]);
 
-/// Rows that a thread of [`QUANTISED_MATRIX`] computes.
-const ROWS_A_THREAD: u32 = 8;
-/// Rows from which on [`QUANTISED_MATRIX`] does less than [`QUANTISED_VECTOR`] once a row.
+/// Up to so many rows, [`QUANTISED_VECTOR`] once a row does less than the kernels for many.
 const FEW_ROWS: usize = 4;
+/// Bytes of the floats that [`Unpack::Matrix`] holds at a time.
+const UNPACKED_BYTES: usize = 32 << 20;
 /// Outputs that the CPU path unpacks at a time.
 const PANEL: usize = 512;
 
@@ -62,9 +66,40 @@ impl QuantisedMatrix {
         Self { params, memory, device: device.clone() }
     }
 
+    /// A matrix of arbitrary numbers of about variance `1 / inputs`, made where it is used, for measuring.
+    pub fn arbitrary(inputs: usize, outputs: usize, bits: u32, device: &Device, on_adapter: bool) -> Self {
+        const SPREAD: u32 = 2_654_435_761;
+        let params = QuantisedParams { rows: 0, inputs: inputs as u32, outputs: outputs as u32, bits };
+        let steps = ((1u32 << bits) - 1) as f32;
+        // Numbers spread evenly over [-b, b] have the variance b² / 3.
+        let bound = (3.0 / inputs as f32).sqrt();
+        let half = |value: f32| u32::from(half::f16::from_f32(value).to_bits());
+        let range = half(2.0 * bound / steps) | half(-bound) << 16;
+        let blocks = inputs / 32 * outputs;
+        let words = blocks * bits as usize;
+        let memory = match on_adapter {
+            true => {
+                // An odd factor spreads neighbouring indices over all words.
+                let words = Tensor::arange(0..words as i64, (device, DType::U32)) * SPREAD;
+                Memory::Adapter { words, ranges: Tensor::full([blocks], range, (device, DType::U32)) }
+            }
+            false => {
+                let words = (0..words as u32).map(|index| index.wrapping_mul(SPREAD)).collect();
+                Memory::Host(Arc::new(Blocks { words, ranges: vec![range; blocks], params }))
+            }
+        };
+        Self { params, memory, device: device.clone() }
+    }
+
     /// Rows of the matrix.
     pub fn outputs(&self) -> usize {
         self.params.outputs as usize
+    }
+
+    /// Bytes of numbers and ranges.
+    pub fn bytes(&self) -> u64 {
+        let QuantisedParams { inputs, outputs, bits, .. } = self.params;
+        u64::from(inputs / 32) * u64::from(bits + 1) * u64::from(outputs) * 4
     }
 
     /// The device it lies on.
@@ -72,19 +107,23 @@ impl QuantisedMatrix {
         self.device.clone()
     }
 
-    /// `x Wᵀ`, `[rows, inputs]` to `[rows, outputs]`; see [`oracle::quantised_matrix`].
-    pub fn product(&self, x: &Tensor<2>) -> Tensor<2> {
+    /// `x Wᵀ`, `[rows, inputs]` to `[rows, outputs]`; see [`oracle::quantised_matrix`]. `unpack` says how, for many
+    /// rows on an adapter.
+    pub fn product(&self, x: &Tensor<2>, unpack: Unpack) -> Tensor<2> {
         let [rows, _] = x.dims();
         let params = QuantisedParams { rows: rows as u32, ..self.params };
         match &self.memory {
             Memory::Host(blocks) => host_product(x, blocks),
+            Memory::Adapter { .. } if rows > FEW_ROWS && unpack == Unpack::Matrix => self.unpacked_product(x),
             Memory::Adapter { words, ranges } => {
-                let (kernel, rows_a_group) = match rows <= FEW_ROWS {
-                    true => (QUANTISED_VECTOR, 1),
-                    false => (QUANTISED_MATRIX, ROWS_A_THREAD),
+                // A kernel, and the outputs and rows of one of its workgroups.
+                let (kernel, outputs_a_group, rows_a_group) = match unpack {
+                    _ if rows <= FEW_ROWS => (QUANTISED_VECTOR, 32, 1),
+                    Unpack::Tile => (QUANTISED_TILE, 64, 32),
+                    _ => (QUANTISED_MATRIX, 64, 8),
                 };
                 let groups =
-                    [params.outputs.div_ceil(kernel.workgroup[0]), params.rows.div_ceil(rows_a_group), 1];
+                    [params.outputs.div_ceil(outputs_a_group), params.rows.div_ceil(rows_a_group), 1];
                 let inputs = (on_adapter(x), integers_on_adapter(words), integers_on_adapter(ranges));
                 let (Some(x), Some(words), Some(ranges)) = inputs else {
                     return nothing([rows, self.outputs()], &self.device);
@@ -94,6 +133,17 @@ impl QuantisedMatrix {
                 from_adapter(launch.run(groups, &params).remove(0))
             }
         }
+    }
+
+    /// The product by way of floats, some outputs at a time.
+    fn unpacked_product(&self, x: &Tensor<2>) -> Tensor<2> {
+        let (inputs, outputs) = (self.params.inputs as usize, self.outputs());
+        let part = (UNPACKED_BYTES / (4 * inputs.max(1))).clamp(1, MAX_GROUPS as usize);
+        let parts = (0..outputs).step_by(part).map(|from| {
+            let index = (from as u32..outputs.min(from + part) as u32).collect();
+            x.clone().matmul(self.rows(index).transpose())
+        });
+        join(parts.collect(), 1)
     }
 
     /// The rows `index`, `[rows, inputs]`; see [`oracle::quantised_rows`]. Every index must be below the outputs.
@@ -106,14 +156,19 @@ impl QuantisedMatrix {
                 oracle::quantised_rows(&params, &blocks.words, &blocks.ranges, &index, &mut values);
                 from_host(values, [rows, inputs], &self.device)
             }
-            Memory::Adapter { words, ranges } => {
+            Memory::Adapter { words: all_words, ranges: all_ranges } => {
                 let index = integers::<1>(index, [rows], &self.device);
-                let inputs_of =
-                    (integers_on_adapter(words), integers_on_adapter(ranges), integers_on_adapter(&index));
+                let inputs_of = (
+                    integers_on_adapter(all_words),
+                    integers_on_adapter(all_ranges),
+                    integers_on_adapter(&index),
+                );
                 let (Some(words), Some(ranges), Some(index)) = inputs_of else {
                     return nothing([rows, inputs], &self.device);
                 };
-                let launch = Launch::new(QUANTISED_ROWS).input(words).input(ranges).input(index);
+                let row_of = |all: &Tensor<1, Int>| all.dims()[0] / self.outputs().max(1) * rows;
+                let launch = Launch::new(QUANTISED_ROWS).rows(words, row_of(all_words));
+                let launch = launch.rows(ranges, row_of(all_ranges)).input(index);
                 let launch = launch.output([rows, inputs], DType::F32);
                 let words = params.inputs / 32 * params.bits;
                 let groups = [words.div_ceil(QUANTISED_ROWS.workgroup[0]), params.rows, 1];

@@ -2,9 +2,17 @@
 
 use burn::tensor::{Tensor, activation};
 
-use crate::config::Activation;
+use crate::{config::Activation, kernel};
 
 impl Activation {
+    /// Applies the function to `gate` and multiplies by `up`.
+    pub(super) fn gate(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Silu if kernel::is_on_adapter(&gate) => kernel::nn::swiglu(&gate, &up),
+            _ => self.forward(gate) * up,
+        }
+    }
+
     /// Applies the function to every element.
     pub(super) fn forward(self, x: Tensor<2>) -> Tensor<2> {
         match self {

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use crate::kernel::{decode::gather_rows, integers};
 
 /// Rows a cache grows by when it is full.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 
 /// Keys and values of every decoder layer, and the position the next token gets.
 ///
@@ -64,8 +64,27 @@ impl LayerCache {
     }
 
     /// Appends rows, and returns all keys and values held.
-    pub fn extend(&mut self, keys: Tensor<3>, values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
-        (self.keys.extend(keys), self.values.extend(values))
+    pub fn extend(&mut self, keys: Tensor<3>, values: Tensor<3>) -> Held {
+        let (keys, values) = (self.keys.extend(keys), self.values.extend(values));
+        Held { keys, values, rows: self.keys.len }
+    }
+}
+
+/// What a layer's cache holds; kernels read the rows where they lie.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// `[rows or more, key_heads, head_dim]`
+    pub keys: Tensor<3>,
+    /// `[rows or more, key_heads, head_dim]`
+    pub values: Tensor<3>,
+    /// How many rows hold something.
+    pub rows: usize,
+}
+
+impl Held {
+    /// The keys alone, `[rows, key_heads, head_dim]`.
+    pub fn trimmed_keys(&self) -> Tensor<3> {
+        self.keys.clone().slice([0..self.rows])
     }
 }
 
@@ -77,6 +96,7 @@ struct Rows {
 }
 
 impl Rows {
+    /// Appends rows, and returns the storage.
     fn extend(&mut self, new: Tensor<3>) -> Tensor<3> {
         let [count, heads, width] = new.dims();
         let end = self.len + count;
@@ -95,9 +115,8 @@ impl Rows {
         // The storage is held by nobody else here, so burn writes in place.
         let storage = storage.slice_assign([self.len..end, 0..heads, 0..width], new);
         self.len = end;
-        let rows = storage.clone().slice([0..end]);
-        self.storage = Some(storage);
-        rows
+        self.storage = Some(storage.clone());
+        storage
     }
 
     fn keep(&mut self, past: usize, index: &[u32]) {

@@ -3,11 +3,12 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::{
-    attention::attention, class_attention::ClassAttention, linear::Linear, loader::Loader, norm::LayerNorm,
+    attention::everywhere, class_attention::ClassAttention, linear::Linear, loader::Loader, norm::LayerNorm,
 };
 use crate::{
     config::{Activation, FeatureSelect, ModelConfig, VisionConfig, VisionKind},
     error::Result,
+    kernel::variants::Variants,
 };
 
 /// A ViT with learned positions; CLIP's has a class token and a normalisation before its first layer, SigLIP's
@@ -168,6 +169,7 @@ pub(super) struct EncoderLayer {
     fc2: Linear,
     heads: usize,
     activation: Activation,
+    variants: Variants,
 }
 
 impl EncoderLayer {
@@ -185,6 +187,7 @@ impl EncoderLayer {
             fc2: loader.linear(&format!("{name}.mlp.fc2"), inner, width, true)?,
             heads: config.num_attention_heads,
             activation: config.hidden_act,
+            variants: loader.variants(),
         };
         loader.settle()?;
         Ok(layer)
@@ -196,7 +199,8 @@ impl EncoderLayer {
         let heads = |projection: &Linear| {
             projection.forward(normed.clone()).reshape([rows, self.heads, width / self.heads])
         };
-        let attended = attention(heads(&self.query), heads(&self.key), heads(&self.value), None);
+        let (query, key, value) = (heads(&self.query), heads(&self.key), heads(&self.value));
+        let attended = everywhere(query, key, value, self.variants);
         let x = x + self.out.forward(attended);
         let inner = self.activation.forward(self.fc1.forward(self.norm2.forward(x.clone())));
         x + self.fc2.forward(inner)

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::kernel::{self, quantised::QuantisedMatrix};
+use crate::kernel::{self, quantised::QuantisedMatrix, submission, variants::Variants};
 
 /// A matrix, or some of its rows, as it is held.
 #[derive(Debug, Clone)]
@@ -29,10 +29,18 @@ impl Weight {
         }
     }
 
-    /// `x Wᵀ`, as float32.
-    fn product(&self, x: &Tensor<2>) -> Tensor<2> {
+    fn bytes(&self) -> u64 {
         match self {
-            Self::Quantised(weight) => weight.product(x),
+            Self::Floats(weight) => (weight.shape().num_elements() * weight.dtype().size()) as u64,
+            Self::Quantised(weight) => weight.bytes(),
+        }
+    }
+
+    /// `x Wᵀ`, as float32.
+    fn product(&self, x: &Tensor<2>, variants: Variants) -> Tensor<2> {
+        match self {
+            Self::Quantised(weight) => weight.product(x, variants.unpack),
+            Self::Floats(weight) if suits_vector(x, weight) => kernel::nn::float_vector(x, weight),
             Self::Floats(weight) => match weight.dtype() {
                 DType::F32 => product(x.clone(), weight.clone()),
                 dtype => product(x.clone().cast(dtype), weight.clone()).cast(DType::F32),
@@ -63,12 +71,18 @@ impl Weight {
 pub struct Linear {
     parts: Vec<Weight>,
     bias: Option<Tensor<1>>,
+    variants: Variants,
 }
 
 impl Linear {
     /// A layer from the parts of its matrix, in order.
-    pub fn new(parts: Vec<Weight>, bias: Option<Tensor<1>>) -> Self {
-        Self { parts, bias }
+    pub fn new(parts: Vec<Weight>, bias: Option<Tensor<1>>, variants: Variants) -> Self {
+        Self { parts, bias, variants }
+    }
+
+    /// Bytes of the matrix.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(Weight::bytes).sum()
     }
 
     /// Applies the layer to `x`.
@@ -80,17 +94,42 @@ impl Linear {
     ///
     /// `x`: `[rows, inputs]`; result: `[rows, outputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = kernel::join(self.parts.iter().map(|part| part.product(&x)).collect(), 1);
+        let (rows, outputs) = (x.dims()[0], self.parts.iter().map(Weight::outputs).sum());
+        let at_once = submission::rows_at_once(x.dims()[1], outputs);
+        let piece = |start: usize| self.product(&x.clone().slice([start..rows.min(start + at_once)]));
+        let y = match rows <= at_once {
+            true => self.product(&x),
+            false => kernel::join((0..rows).step_by(at_once).map(piece).collect(), 0),
+        };
         match &self.bias {
             Some(bias) => y + bias.clone().unsqueeze(),
             None => y,
         }
+    }
+
+    /// `x Wᵀ`, of not too many rows for one submission.
+    fn product(&self, x: &Tensor<2>) -> Tensor<2> {
+        let [rows, inputs] = x.dims();
+        let parts = self.parts.iter().map(|part| {
+            submission::before(submission::flops(rows, inputs, part.outputs()), x);
+            part.product(x, self.variants)
+        });
+        kernel::join(parts.collect(), 1)
     }
 }
 
 /// Up to so many rows, the CPU path multiplies faster with the weights on the left: there they need no repacking,
 /// which costs as much as 60 rows do.
 const FEW_ROWS: usize = 128;
+
+/// Whether a product with `x` is one of few rows on an adapter, where reading the weights takes all the time, and
+/// of no more outputs than a dispatch has workgroups for.
+fn suits_vector(x: &Tensor<2>, weight: &Tensor<2>) -> bool {
+    const FEW: usize = 4;
+    let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
+    let is_small = rows <= FEW && outputs <= kernel::nn::FLOAT_VECTOR_OUTPUTS;
+    is_small && inputs.is_multiple_of(4) && kernel::is_on_adapter(x)
+}
 
 /// `x Wᵀ`
 fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
@@ -114,8 +153,8 @@ impl RowTable {
     }
 
     /// The same matrix as a [`Linear`] without bias: a decoder head tied to its embedding.
-    pub fn tied(&self) -> Linear {
-        Linear::new(self.parts.clone(), None)
+    pub fn tied(&self, variants: Variants) -> Linear {
+        Linear::new(self.parts.clone(), None, variants)
     }
 
     /// Rows `ids` as float32, `[ids.len(), width]`. Every id must be below the number of rows.

@@ -3,10 +3,11 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    attention::{CausalMask, attention},
-    cache::{KeyValueCache, LayerCache},
+    attention::{CausalMask, Mixed, cached_attention},
+    cache::{Held, KeyValueCache, LayerCache},
     linear::{Linear, RowTable},
     loader::Loader,
+    logits::Logits,
     norm::RmsNorm,
     rope::Rope,
 };
@@ -15,10 +16,10 @@ use crate::{
     device::Compute,
     drop::{
         decode::evictions,
-        prefill::{PrefillFilter, Survivors},
+        prefill::{PrefillFilter, Scores, Survivors},
     },
-    error::{Error, Result},
-    kernel,
+    error::Result,
+    kernel::{self, variants::Variants},
     weights::Precision,
 };
 
@@ -38,8 +39,11 @@ impl Decoder {
         const NAME: &str = "language_model";
         let (vocabulary, width) = (config.vocab_size, config.hidden_size);
         let embedding = loader.rows(&format!("{NAME}.embed_tokens"), vocabulary, width)?;
-        let head =
-            if tied { embedding.tied() } else { loader.linear("lm_head", width, vocabulary, false)? };
+        let head = if tied {
+            embedding.tied(loader.variants())
+        } else {
+            loader.linear("lm_head", width, vocabulary, false)?
+        };
         loader.settle()?;
         Ok(Self {
             embedding,
@@ -56,7 +60,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`Error::Device`] if the device fails.
+    /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub fn synthetic(
         config: &TextConfig,
         compute: &Compute,
@@ -68,6 +72,11 @@ impl Decoder {
     /// Number of layers.
     pub fn depth(&self) -> usize {
         self.layers.len()
+    }
+
+    /// Bytes of the weights that a decode step reads: all but the embedding, of which it reads one row.
+    pub fn step_bytes(&self) -> u64 {
+        self.head.bytes() + self.layers.iter().map(DecoderLayer::bytes).sum::<u64>()
     }
 
     /// An empty cache for this decoder.
@@ -89,12 +98,12 @@ impl Decoder {
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
     pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
         let mut pass = Pass::new(&self.rope, positions, &x.device());
-        let mut x = x;
+        let mut stream = Stream { x, delta: None };
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            let attended = layer.attend(&x, &mut pass, cache);
-            x = layer.finish(x, attended.output);
+            let attended = layer.attend(stream, &mut pass, cache);
+            stream = layer.finish(attended.x, attended.mixed.output);
         }
-        self.norm.forward(x)
+        self.norm.add(stream.x, stream.delta).1
     }
 
     /// As [`forward`](Self::forward), but rows that `filter` drops behind a layer do not go on, and in the end
@@ -106,7 +115,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`Error::Device`] if the device fails.
+    /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub fn prefill(
         &self,
         x: Tensor<2>,
@@ -116,18 +125,20 @@ impl Decoder {
     ) -> Result<Tensor<2>> {
         let past: Vec<usize> = cache.rows_per_layer();
         let mut pass = Pass::new(&self.rope, positions, &x.device());
-        let mut x = x;
+        let mut stream = Stream { x, delta: None };
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
-            let mut attended = layer.attend(&x, &mut pass, cache);
-            if filter.is_due(index)
-                && let Some(survivors) = filter.survivors(index, &attended.query, &attended.keys)?
-            {
-                // What is dropped needs neither the output projection nor the MLP of this layer any more.
-                attended.output = kernel::decode::gather_rows(&attended.output, &survivors.rows);
-                x = kernel::decode::gather_rows(&x, &survivors.rows);
-                pass = pass.of(&self.rope, &survivors);
+            let Attended { mut x, mixed, query, held } = layer.attend(stream, &mut pass, cache);
+            let mut output = mixed.output;
+            if filter.is_due(index) {
+                let scores = Scores { query: &query, keys: &held.trimmed_keys(), log_sum: mixed.log_sum };
+                if let Some(survivors) = filter.survivors(index, scores)? {
+                    // What is dropped needs neither the output projection nor the MLP of this layer any more.
+                    output = kernel::decode::gather_rows(&output, &survivors.rows);
+                    x = kernel::decode::gather_rows(&x, &survivors.rows);
+                    pass = pass.of(&self.rope, &survivors);
+                }
             }
-            x = layer.finish(x, attended.output);
+            stream = layer.finish(x, output);
         }
         filter.finish()?;
         if filter.evicts() {
@@ -135,29 +146,25 @@ impl Decoder {
                 cache.layers[layer].keep(past[layer], &rows);
             }
         }
-        Ok(self.norm.forward(x))
+        Ok(self.norm.add(stream.x, stream.delta).1)
     }
 
-    /// The head's logits for one row, `[1, width]`, read back to the host.
+    /// The head's logits, row after row, `[rows, width]`, as long as they stay on the device.
+    pub fn head(&self, rows: Tensor<2>) -> Logits {
+        Logits::new(self.head.forward(rows))
+    }
+
+    /// The head's logits, row after row, read back to the host.
+    ///
+    /// # Shapes
+    ///
+    /// `rows`: `[rows, width]`
     ///
     /// # Errors
     ///
-    /// [`Error::Device`] if the device failed in this pass, or the logits are not finite.
-    pub fn logits(&self, row: Tensor<2>) -> Result<Vec<f32>> {
-        const STEP: &str = "read the logits";
-        let data = self.head.forward(row).try_into_data().map_err(|error| Error::device(STEP, error))?;
-        let logits = data.try_to_vec::<f32>().map_err(|error| Error::device(STEP, format!("{error:?}")))?;
-        match logits.iter().position(|logit| !logit.is_finite()) {
-            None => Ok(logits),
-            Some(token) => Err(Error::device(
-                STEP,
-                format!(
-                    "the logit of token {token} is {}, expected a finite number; the weights are damaged, or \
-                     overflow in half precision (try `--weights f32`, or `--device cpu` to compare)",
-                    logits[token]
-                ),
-            )),
-        }
+    /// As [`Logits::read`].
+    pub fn logits(&self, rows: Tensor<2>) -> Result<Vec<f32>> {
+        self.head(rows).read()
     }
 }
 
@@ -177,6 +184,7 @@ struct DecoderLayer {
     heads: usize,
     key_heads: usize,
     head_dim: usize,
+    variants: Variants,
 }
 
 impl DecoderLayer {
@@ -204,42 +212,60 @@ impl DecoderLayer {
             heads,
             key_heads,
             head_dim,
+            variants: loader.variants(),
         };
         loader.settle()?;
         Ok(layer)
     }
 
-    /// Attention of the rows `x` to the cache and to themselves, before the output projection.
-    fn attend(&self, x: &Tensor<2>, pass: &mut Pass, cache: &mut LayerCache) -> Attended {
-        let normed = self.input_norm.forward(x.clone());
+    /// Bytes of the matrices.
+    fn bytes(&self) -> u64 {
+        let Self { query, key, value, out, gate, up, down, .. } = self;
+        [query, key, value, out, gate, up, down].into_iter().map(Linear::bytes).sum()
+    }
+
+    /// Attention of the stream's rows to the cache and to themselves, before the output projection.
+    fn attend(&self, stream: Stream, pass: &mut Pass, cache: &mut LayerCache) -> Attended {
+        let (x, normed) = self.input_norm.add(stream.x, stream.delta);
         let rows = normed.dims()[0];
         let split = |projection: &Linear, heads: usize| {
             projection.forward(normed.clone()).reshape([rows, heads, self.head_dim])
         };
         let query = kernel::nn::rotary(split(&self.query, self.heads), &pass.rotary);
         let key = kernel::nn::rotary(split(&self.key, self.key_heads), &pass.rotary);
-        let mask = pass.mask(cache.len());
-        let (keys, values) = cache.extend(key, split(&self.value, self.key_heads));
-        Attended { output: attention(query.clone(), keys.clone(), values, mask.as_ref()), query, keys }
+        let past = cache.len();
+        let held = cache.extend(key, split(&self.value, self.key_heads));
+        let mixed = cached_attention(&query, &held, self.variants, || pass.mask(past));
+        Attended { x, mixed, query, held }
     }
 
     /// The rest of the layer, row by row: output projection, residuals, MLP.
-    fn finish(&self, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
-        let x = x + self.out.forward(attended);
-        let normed = self.post_attention_norm.forward(x.clone());
-        let gate = self.activation.forward(self.gate.forward(normed.clone()));
-        x + self.down.forward(gate * self.up.forward(normed))
+    fn finish(&self, x: Tensor<2>, mixed: Tensor<2>) -> Stream {
+        let (x, normed) = self.post_attention_norm.add(x, Some(self.out.forward(mixed)));
+        let gate = self.gate.forward(normed.clone());
+        let gated = self.activation.gate(gate, self.up.forward(normed));
+        Stream { x, delta: Some(self.down.forward(gated)) }
     }
+}
+
+/// Hidden states between two layers; what the last layer adds to them waits for the next norm, which adds it in
+/// the same pass.
+struct Stream {
+    /// `[rows, width]`
+    x: Tensor<2>,
+    /// `[rows, width]`
+    delta: Option<Tensor<2>>,
 }
 
 /// What a layer's attention leaves for the rest of the layer, and for the filter.
 struct Attended {
-    /// `[rows, heads * head_dim]`
-    output: Tensor<2>,
+    /// The layer's input, `[rows, width]`.
+    x: Tensor<2>,
+    mixed: Mixed,
     /// Rotated queries, `[rows, heads, head_dim]`.
     query: Tensor<3>,
-    /// All keys of the cache, `[columns, key_heads, head_dim]`.
-    keys: Tensor<3>,
+    /// All that the cache holds.
+    held: Held,
 }
 
 /// What the layers share while the same rows pass through them.

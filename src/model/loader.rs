@@ -12,13 +12,23 @@ use crate::{
     checkpoint::{Checkpoint, StoredTensor},
     device::Compute,
     error::Result,
-    kernel::{self, quantised::QuantisedMatrix},
+    kernel::{quantised::QuantisedMatrix, variants::Variants},
+    oracle::quantised::QuantisedParams,
     quantise::Blocks,
+    weight_cache::{CachedBlocks, WeightCache},
     weights::Precision,
 };
 
-/// A tensor's canonical name and the shape it must have.
-type Asked = (String, Vec<usize>);
+/// A tensor that the model asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its canonical name.
+    pub name: String,
+    /// The shape it must have.
+    pub shape: Vec<usize>,
+    /// Whether it is held as the precision says; vectors and tables are always float32.
+    pub is_matrix: bool,
+}
 
 /// Loads weights by name, in two passes over the same model code.
 ///
@@ -30,43 +40,72 @@ pub struct Loader<'a> {
     compute: &'a Compute,
     /// Of matrices; vectors are always float32.
     precision: Precision,
+    cached: RefCell<CachedBlocks>,
 }
 
 enum Source<'a> {
     /// Nothing is loaded; what is asked for is noted.
-    Checking(&'a Checkpoint, RefCell<Vec<Asked>>),
+    Checking(&'a dyn Fn(&str) -> bool, RefCell<Vec<Asked>>),
     Checkpoint(&'a Checkpoint),
     /// Random values, made on the device.
     Random,
 }
 
 impl<'a> Loader<'a> {
-    /// The pass that notes what is asked for and returns placeholders.
-    pub fn checking(checkpoint: &'a Checkpoint, compute: &'a Compute) -> Self {
-        let source = Source::Checking(checkpoint, RefCell::default());
-        Self { source, compute, precision: Precision::default() }
+    fn new(source: Source<'a>, compute: &'a Compute, precision: Precision) -> Self {
+        Self { source, compute, precision, cached: RefCell::new(CachedBlocks::Off) }
+    }
+
+    /// The pass that notes what is asked for and returns placeholders; `has` says which tensors there are.
+    pub fn checking(has: &'a dyn Fn(&str) -> bool, compute: &'a Compute) -> Self {
+        Self::new(Source::Checking(has, RefCell::default()), compute, Precision::default())
     }
 
     /// The pass that loads, with matrices in this precision.
     pub fn loading(checkpoint: &'a Checkpoint, compute: &'a Compute, precision: Precision) -> Self {
-        Self { source: Source::Checkpoint(checkpoint), compute, precision }
+        Self::new(Source::Checkpoint(checkpoint), compute, precision)
+    }
+
+    /// Takes quantised weights from `cache`, or leaves them there; `asked` is what the checking pass noted.
+    pub fn cached(self, cache: &WeightCache, asked: &[Asked]) -> Self {
+        let Source::Checkpoint(checkpoint) = &self.source else { return self };
+        let matrices = asked.iter().filter(|asked| asked.is_matrix).flat_map(|asked| {
+            let (rows, width) = flat(&asked.shape);
+            let held = self.held(&asked.name, rows, width);
+            let params =
+                held.bits.map(|bits| held.parts(rows).map(move |part| blocks(part.len(), width, bits)));
+            params.into_iter().flatten().map(|params| (asked.name.as_str(), params))
+        });
+        let cached = RefCell::new(cache.open(checkpoint, matrices));
+        Self { cached, ..self }
+    }
+
+    /// Says that everything is loaded.
+    pub fn finish(self) {
+        self.cached.into_inner().finish();
     }
 
     /// Random weights in place of a checkpoint's, for measuring: matrices with values of variance `1 / inputs`,
     /// vectors of ones.
     pub fn synthetic(compute: &'a Compute, precision: Precision) -> Self {
-        Self { source: Source::Random, compute, precision }
+        Self::new(Source::Random, compute, precision)
+    }
+
+    /// Which kernels the device runs.
+    pub fn variants(&self) -> Variants {
+        self.compute.variants()
     }
 
     /// Whether there is a tensor that the model can do without.
     pub fn has(&self, name: &str) -> bool {
         match &self.source {
-            Source::Checking(checkpoint, _) | Source::Checkpoint(checkpoint) => checkpoint.has(name),
+            Source::Checking(has, _) => has(name),
+            Source::Checkpoint(checkpoint) => checkpoint.has(name),
             Source::Random => true,
         }
     }
 
-    /// What the checking pass noted: names and shapes.
+    /// What the checking pass noted.
     pub fn into_asked(self) -> Vec<Asked> {
         match self.source {
             Source::Checking(_, asked) => asked.into_inner(),
@@ -83,7 +122,7 @@ impl<'a> Loader<'a> {
     pub fn flattened(&self, name: &str, shape: &[usize], bias: bool) -> Result<Linear> {
         let parts = self.matrix(&format!("{name}.weight"), shape)?;
         let bias = bias.then(|| self.vector(&format!("{name}.bias"), shape[0])).transpose()?;
-        Ok(Linear::new(parts, bias))
+        Ok(Linear::new(parts, bias, self.variants()))
     }
 
     /// `{name}.weight` as a table of rows.
@@ -105,7 +144,7 @@ impl<'a> Loader<'a> {
     /// A vector, as float32.
     pub fn vector(&self, name: &str, len: usize) -> Result<Tensor<1>> {
         let device = &self.compute.device;
-        Ok(match self.stored(name, &[len])? {
+        Ok(match self.stored(name, &[len], false)? {
             Stored::Here(stored) => Tensor::from_data(TensorData::new(stored.to_f32(), [len]), device),
             Stored::Placeholder => Tensor::zeros([1], device),
             Stored::Random => Tensor::ones([len], device),
@@ -115,7 +154,7 @@ impl<'a> Loader<'a> {
     /// A small matrix that is added rather than multiplied with, as float32 in one part.
     pub fn table(&self, name: &str, rows: usize, width: usize) -> Result<Tensor<2>> {
         let device = &self.compute.device;
-        Ok(match self.stored(name, &[rows, width])? {
+        Ok(match self.stored(name, &[rows, width], false)? {
             Stored::Here(stored) => {
                 Tensor::from_data(TensorData::new(stored.to_f32(), [rows, width]), device)
             }
@@ -134,39 +173,51 @@ impl<'a> Loader<'a> {
 
     fn matrix(&self, name: &str, shape: &[usize]) -> Result<Vec<Weight>> {
         let device = &self.compute.device;
-        let stored = self.stored(name, shape)?;
+        let stored = self.stored(name, shape, true)?;
         if matches!(stored, Stored::Placeholder) {
             return Ok(vec![Weight::Floats(Tensor::zeros([1, 1], device))]);
         }
-        let (rows, width) = (shape[0], shape[1..].iter().product::<usize>());
-        let bits = self.precision.bits.filter(|_| is_of_decoder(name) && Blocks::fit(width));
-        let dtype = if self.precision.half { DType::F16 } else { DType::F32 };
-        let row_bytes = bits.map_or(width * dtype.size(), |bits| (width * bits as usize).div_ceil(8)) as u64;
-        let part_rows = rows_per_part(rows, row_bytes, self.compute.info().max_binding_bytes);
-        let parts = (0..rows).step_by(part_rows).map(|start| start..(start + part_rows).min(rows));
+        let (rows, width) = flat(shape);
+        let held = self.held(name, rows, width);
         let part = |range: Range<usize>| {
             let shape = [range.len(), width];
-            if let Some(bits) = bits {
-                let values = match &stored {
-                    Stored::Here(stored) => stored.rows_f32(range)?,
-                    _ => kernel::numbers(self.random(shape)),
-                };
-                let blocks = Blocks::new(&values, width, bits);
+            if let Some(bits) = held.bits {
                 let on_adapter = !self.compute.is_cpu();
-                return Ok(Weight::Quantised(QuantisedMatrix::new(blocks, device, on_adapter)));
+                return Ok(Weight::Quantised(match &stored {
+                    Stored::Here(stored) => {
+                        let quantise = || Ok(Blocks::new(&stored.rows_f32(range)?, width, bits));
+                        let blocks =
+                            self.cached.borrow_mut().next(&blocks(shape[0], width, bits), quantise)?;
+                        QuantisedMatrix::new(blocks, device, on_adapter)
+                    }
+                    _ => QuantisedMatrix::arbitrary(width, shape[0], bits, device, on_adapter),
+                }));
             }
             Ok(Weight::Floats(match &stored {
                 Stored::Here(stored) => {
-                    let data = match dtype {
+                    let data = match held.dtype {
                         DType::F16 => TensorData::new(stored.rows_f16(range)?, shape),
                         _ => TensorData::new(stored.rows_f32(range)?, shape),
                     };
-                    Tensor::from_data(data, (device, dtype))
+                    Tensor::from_data(data, (device, held.dtype))
                 }
-                _ => self.random(shape).cast(dtype),
+                _ => self.random(shape).cast(held.dtype),
             }))
         };
-        parts.map(part).collect()
+        let parts = held.parts(rows).map(part).collect();
+        if let Source::Checkpoint(checkpoint) = &self.source {
+            checkpoint.release(name);
+        }
+        parts
+    }
+
+    /// How a matrix is held.
+    fn held(&self, name: &str, rows: usize, width: usize) -> Held {
+        let bits = self.precision.bits_of(name, width);
+        let dtype = if self.precision.half { DType::F16 } else { DType::F32 };
+        let row_bytes = bits.map_or(width * dtype.size(), |bits| (width * bits as usize).div_ceil(8)) as u64;
+        let part_rows = rows_per_part(rows, row_bytes, self.compute.info().max_binding_bytes);
+        Held { bits, dtype, part_rows }
     }
 
     /// Values of mean 0 and variance `1 / columns`.
@@ -176,10 +227,10 @@ impl<'a> Loader<'a> {
     }
 
     /// Where a tensor's values come from; the checking pass only notes the request.
-    fn stored(&self, name: &str, shape: &[usize]) -> Result<Stored<'_>> {
+    fn stored(&self, name: &str, shape: &[usize], is_matrix: bool) -> Result<Stored<'_>> {
         match &self.source {
             Source::Checking(_, asked) => {
-                asked.borrow_mut().push((name.to_owned(), shape.to_vec()));
+                asked.borrow_mut().push(Asked { name: name.to_owned(), shape: shape.to_vec(), is_matrix });
                 Ok(Stored::Placeholder)
             }
             Source::Checkpoint(checkpoint) => checkpoint.tensor(name).map(Stored::Here),
@@ -188,9 +239,31 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Whether a matrix belongs to the language model: by far most of the weights, and what quantising spares.
-fn is_of_decoder(name: &str) -> bool {
-    name.starts_with("language_model.") || name.starts_with("lm_head.")
+/// How a matrix is held.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// Bits of a number, where it is quantised.
+    bits: Option<u32>,
+    /// Of the floats, where it is not.
+    dtype: DType,
+    part_rows: usize,
+}
+
+impl Held {
+    /// The rows of each part.
+    fn parts(self, rows: usize) -> impl Iterator<Item = Range<usize>> {
+        (0..rows).step_by(self.part_rows).map(move |start| start..(start + self.part_rows).min(rows))
+    }
+}
+
+/// Rows and width of a tensor as a matrix.
+fn flat(shape: &[usize]) -> (usize, usize) {
+    (shape[0], shape[1..].iter().product())
+}
+
+/// The sizes of a quantised part.
+fn blocks(outputs: usize, inputs: usize, bits: u32) -> QuantisedParams {
+    QuantisedParams { rows: 0, inputs: inputs as u32, outputs: outputs as u32, bits }
 }
 
 /// The values of one tensor.

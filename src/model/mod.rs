@@ -3,13 +3,14 @@
 //! Rows are `[rows, width]` throughout: one sequence at a time, so that every sequence may keep other rows.
 
 mod activation;
-mod attention;
-mod cache;
+pub(crate) mod attention;
+pub(crate) mod cache;
 mod class_attention;
 mod clip;
 mod linear;
 mod llama;
 mod loader;
+mod logits;
 mod norm;
 mod projector;
 mod pruned_features;
@@ -20,17 +21,20 @@ use burn::tensor::Tensor;
 pub use cache::KeyValueCache;
 pub use clip::VisionTower;
 pub use llama::Decoder;
+pub use loader::Asked;
 use loader::Loader;
+pub use logits::{Candidates, Logits};
 use projector::Projector;
 pub use pruned_features::{EnteredTokens, Merge, PrunedFeatures, TowerFeatures};
 
 use crate::{
     checkpoint::Checkpoint,
-    config::ModelConfig,
-    device::Compute,
+    config::{ModelConfig, TextConfig},
+    device::{Compute, DeviceSelect},
     drop::Pruning,
     error::{Error, Result},
     prompt::{Piece, PromptLayout},
+    weight_cache::WeightCache,
     weights::Precision,
 };
 
@@ -48,6 +52,26 @@ pub struct LlavaModel {
     pub decoder: Decoder,
 }
 
+/// Loads a decoder that a checkpoint holds nothing beside, as [`LlavaModel::load`] does a whole LLaVA.
+///
+/// # Errors
+///
+/// As [`LlavaModel::load`].
+pub fn load_text(
+    checkpoint: &Checkpoint,
+    config: &TextConfig,
+    compute: &Compute,
+    precision: impl Into<Precision>,
+) -> Result<Decoder> {
+    let tied = config.tie_word_embeddings.resolve(checkpoint.has("lm_head.weight"));
+    let has = |name: &str| checkpoint.has(name);
+    let check = Loader::checking(&has, compute);
+    Decoder::load(&check, config, tied)?;
+    let asked = check.into_asked().into_iter().map(|asked| (asked.name, asked.shape));
+    checkpoint.verify(asked, |name| tied && name == "lm_head.weight")?;
+    Decoder::load(&Loader::loading(checkpoint, compute, precision.into()), config, tied)
+}
+
 impl LlavaModel {
     /// Loads every tensor the configuration asks for, matrices in the given precision (`true`: float16).
     ///
@@ -61,13 +85,60 @@ impl LlavaModel {
         compute: &Compute,
         precision: impl Into<Precision>,
     ) -> Result<Self> {
+        Self::load_cached(checkpoint, config, compute, precision.into(), None)
+    }
+
+    /// As [`load`](Self::load), with quantised weights taken from `cache` or left there.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load): none from the cache.
+    pub fn load_cached(
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        compute: &Compute,
+        precision: Precision,
+        cache: Option<&WeightCache>,
+    ) -> Result<Self> {
         let tied = config.tied_head(checkpoint);
         let unused_by_design =
             |name: &str| config.is_beyond_features(name) || (tied && name == "lm_head.weight");
-        let check = Loader::checking(checkpoint, compute);
+        let asked = Self::asked(&|name| checkpoint.has(name), config, tied)?;
+        let expected = asked.iter().map(|asked| (asked.name.clone(), asked.shape.clone()));
+        checkpoint.verify(expected, unused_by_design)?;
+        let loader = Loader::loading(checkpoint, compute, precision);
+        let loader = match cache.filter(|_| precision.bits.is_some()) {
+            Some(cache) => loader.cached(cache, &asked),
+            None => loader,
+        };
+        let model = Self::from_loader(&loader, config, tied)?;
+        loader.finish();
+        Ok(model)
+    }
+
+    /// The tensors that the configuration asks for, in the order of their loading, where `has` says which there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] if not even the CPU answers.
+    pub fn asked(has: &dyn Fn(&str) -> bool, config: &ModelConfig, tied: bool) -> Result<Vec<Asked>> {
+        let compute = Compute::open(&DeviceSelect::Cpu)?;
+        let check = Loader::checking(has, &compute);
         Self::from_loader(&check, config, tied)?;
-        checkpoint.verify(check.into_asked(), unused_by_design)?;
-        Self::from_loader(&Loader::loading(checkpoint, compute, precision.into()), config, tied)
+        Ok(check.into_asked())
+    }
+
+    /// A model of this shape with random weights made on the device, for measuring.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] if the device fails.
+    pub fn synthetic(
+        config: &ModelConfig,
+        compute: &Compute,
+        precision: impl Into<Precision>,
+    ) -> Result<Self> {
+        Self::from_loader(&Loader::synthetic(compute, precision.into()), config, false)
     }
 
     fn from_loader(loader: &Loader, config: &ModelConfig, tied: bool) -> Result<Self> {

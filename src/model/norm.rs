@@ -2,6 +2,8 @@
 
 use burn::tensor::{Tensor, module};
 
+use crate::kernel;
+
 /// `(x - mean) / sqrt(var + eps) * weight + bias`, over the last dimension.
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
@@ -25,8 +27,20 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
-    /// Normalises every row of `x`, `[rows, width]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    /// Adds `delta` to `x`, `[rows, width]`, and returns the sum and its normalised rows.
+    pub fn add(&self, x: Tensor<2>, delta: Option<Tensor<2>>) -> (Tensor<2>, Tensor<2>) {
+        if kernel::is_on_adapter(&x) {
+            return kernel::nn::rms_norm(&x, delta.as_ref(), &self.weight, self.eps as f32);
+        }
+        let sum = match delta {
+            Some(delta) => x + delta,
+            None => x,
+        };
+        (sum.clone(), self.forward(sum))
+    }
+
+    /// Normalises every row of `x`, `[rows, width]`, with burn's operations: on the CPU as fast as any.
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let mean_square = x.clone().square().mean_dim(1);
         x * (mean_square + self.eps).sqrt().recip() * self.weight.clone().unsqueeze()
     }

@@ -23,3 +23,114 @@ pub fn gather_rows(params: &GatherRowsParams, x: &[f32], index: &[u32], gathered
         gathered.copy_from_slice(&x[*index as usize * width..][..width]);
     }
 }
+
+/// Sizes of [`cached_attention`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct CachedAttentionParams {
+    /// Rows of the cache that hold keys and values; at least 1.
+    pub columns: u32,
+    /// Heads of the query.
+    pub heads: u32,
+    /// Heads of a key, dividing `heads`.
+    pub key_heads: u32,
+    /// Components of a head.
+    pub head_dim: u32,
+    /// Factor on the scores, `1 / sqrt(head_dim)`.
+    pub scale: f32,
+}
+
+/// `softmax(scale q Kᵀ) V` of one row over the first `columns` rows of a cache, for every head. The shader takes heads
+/// of at most 256 components, a multiple of 4.
+///
+/// # Shapes
+///
+/// - `query`, `mixed`: `[heads, head_dim]`
+/// - `key`, `value`: `[columns or more, key_heads, head_dim]`
+pub fn cached_attention(
+    params: &CachedAttentionParams,
+    query: &[f32],
+    key: &[f32],
+    value: &[f32],
+    mixed: &mut [f32],
+) {
+    let all = super::nn::AttentionParams {
+        rows: 1,
+        columns: params.columns,
+        heads: params.heads,
+        key_heads: params.key_heads,
+        head_dim: params.head_dim,
+        past: params.columns,
+        scale: params.scale,
+    };
+    let mut log_sum = vec![0.0; params.heads as usize];
+    super::nn::attention(&all, query, key, value, mixed, &mut log_sum);
+}
+
+/// Sizes of [`most_likely`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct MostLikelyParams {
+    /// Logits; at least 1.
+    pub count: u32,
+    /// `1 / temperature`.
+    pub sharpness: f32,
+}
+
+/// The most likely token (the lowest of several), the bits of its logit, the bits of
+/// `Σ exp((logit - highest) / temperature)`, and how many logits are not finite: `summary`, `[4]`.
+pub fn most_likely(params: &MostLikelyParams, logits: &[f32], summary: &mut [u32]) {
+    let logits = &logits[..params.count as usize];
+    let token =
+        (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap_or(0);
+    let highest = f64::from(logits[token]);
+    let mass: f64 =
+        logits.iter().map(|logit| ((f64::from(*logit) - highest) * f64::from(params.sharpness)).exp()).sum();
+    let not_finite = logits.iter().filter(|logit| !logit.is_finite()).count();
+    summary.copy_from_slice(&[
+        token as u32,
+        logits[token].to_bits(),
+        (mass as f32).to_bits(),
+        not_finite as u32,
+    ]);
+}
+
+/// Sizes of [`best_tokens`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct BestTokensParams {
+    /// Entries.
+    pub count: u32,
+    /// 0 if an entry is the bits of a logit whose token is its index, 1 if it is a pair of both.
+    pub is_paired: u32,
+}
+
+/// Entries that [`best_tokens`] looks at together.
+pub const BEST_OF: usize = 256;
+/// How many of them it keeps.
+pub const BEST: usize = 64;
+/// The token of a place for which there was no entry.
+pub const NO_TOKEN: u32 = u32::MAX;
+
+/// Of every 256 entries the 64 of the highest logits, higher ones first, then lower tokens.
+///
+/// # Shapes
+///
+/// - `entries`: `[count]` or `[count, 2]`
+/// - `best`: `[ceil(count / 256), 64, 2]`: bits of a logit, and its token, [`NO_TOKEN`] where entries ran out
+pub fn best_tokens(params: &BestTokensParams, entries: &[u32], best: &mut [u32]) {
+    let pair = |i: usize| match params.is_paired {
+        1 => (entries[i * 2], entries[i * 2 + 1]),
+        _ => (entries[i], i as u32),
+    };
+    let count = params.count as usize;
+    for (group, best) in best.chunks_exact_mut(BEST * 2).enumerate() {
+        let indices = (group * BEST_OF)..count.min((group + 1) * BEST_OF);
+        let mut pairs: Vec<_> = indices.map(pair).filter(|(_, token)| *token != NO_TOKEN).collect();
+        pairs.sort_by(|a, b| f32::from_bits(b.0).total_cmp(&f32::from_bits(a.0)).then(a.1.cmp(&b.1)));
+        let nothing = std::iter::repeat((u32::MAX, NO_TOKEN));
+        for (place, (bits, token)) in best.chunks_exact_mut(2).zip(pairs.into_iter().chain(nothing)) {
+            place.copy_from_slice(&[bits, token]);
+        }
+    }
+}

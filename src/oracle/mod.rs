@@ -29,18 +29,26 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         };
     }
     Some(match name {
+        "attention" | "log_sum_exp" => {
+            layout!(prefill::LogSumExpParams { rows, columns, heads, key_heads, head_dim, past, scale })
+        }
+        "best_tokens" => layout!(decode::BestTokensParams { count, is_paired }),
+        "cached_attention" => {
+            layout!(decode::CachedAttentionParams { columns, heads, key_heads, head_dim, scale })
+        }
         "compact" => layout!(prefill::CompactParams { count, kept, offset }),
         "dual_attention" => {
             layout!(prefill::DualAttentionParams { tokens, global_threshold, individual_threshold })
         }
+        "float_vector" => layout!(nn::FloatVectorParams { rows, inputs, outputs, is_half }),
         "gather_rows" => layout!(decode::GatherRowsParams { rows, width }),
-        "log_sum_exp" => {
-            layout!(prefill::LogSumExpParams { rows, columns, heads, key_heads, head_dim, past, scale })
-        }
-        "quantised_matrix" | "quantised_rows" | "quantised_vector" => {
+        "most_likely" => layout!(decode::MostLikelyParams { count, sharpness }),
+        "quantised_matrix" | "quantised_rows" | "quantised_tile" | "quantised_vector" => {
             layout!(quantised::QuantisedParams { rows, inputs, outputs, bits })
         }
+        "rms_norm" => layout!(nn::RmsNormParams { rows, width, has_delta, eps }),
         "rotary" => layout!(nn::RotaryParams { tokens, heads, head_dim }),
+        "swiglu" => layout!(nn::SwigluParams { count, columns }),
         "text_attention" => {
             layout!(prefill::TextAttentionParams { rows, first, columns, heads, key_heads, head_dim, scale })
         }

@@ -32,6 +32,21 @@ impl QuantisedParams {
     pub fn per_word(&self) -> usize {
         32 / self.bits as usize
     }
+
+    /// Length of `words`.
+    pub fn words(&self) -> usize {
+        self.inputs as usize / BLOCK * self.bits as usize * self.outputs as usize
+    }
+
+    /// Length of `ranges`.
+    pub fn ranges(&self) -> usize {
+        self.inputs as usize / BLOCK * self.outputs as usize
+    }
+
+    /// Bytes of both.
+    pub fn bytes(&self) -> u64 {
+        (self.words() + self.ranges()) as u64 * 4
+    }
 }
 
 /// The weights of one output in one block.
@@ -85,6 +100,15 @@ pub fn quantised_matrix(params: &QuantisedParams, x: &[f32], words: &[u32], rang
             y[row * outputs + output] = *sum as f32;
         }
     }
+}
+
+/// [`quantised_matrix`], which the shader computes by tiles that a workgroup shares.
+///
+/// # Shapes
+///
+/// As [`quantised_vector`].
+pub fn quantised_tile(params: &QuantisedParams, x: &[f32], words: &[u32], ranges: &[u32], y: &mut [f32]) {
+    quantised_matrix(params, x, words, ranges, y);
 }
 
 /// The rows `index` of the matrix: embeddings of tokens.

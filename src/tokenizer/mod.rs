@@ -1,5 +1,6 @@
 //! Text to token ids and back, with the user's words kept apart from the model's special tokens.
 
+mod gguf;
 mod guard;
 mod stop;
 mod stream;
@@ -15,6 +16,7 @@ use crate::{
 };
 use guard::Guard;
 
+pub(crate) use gguf::from_gguf;
 pub use stop::StopStrings;
 pub use stream::TextStream;
 

@@ -1,0 +1,111 @@
+// Attention of many rows, for prefill (FlashAttention-2, arXiv 2307.08691): scores live in workgroup memory, a tile of
+// keys at a time. Each row's log-sum-exp comes along, from which filters compute single attention weights.
+
+struct Params {
+    rows: u32,      // queries
+    columns: u32,   // keys and values
+    heads: u32,     // of queries
+    key_heads: u32, // of keys and values, dividing heads
+    head_dim: u32,  // a multiple of 4, at most 128
+    past: u32,      // row i sees columns 0 to past + i
+    scale: f32,     // of the scores
+}
+
+@group(0) @binding(0) var<storage, read_write> query: array<vec4<f32>>; // [rows, heads, head_dim / 4]
+@group(0) @binding(1) var<storage, read_write> key: array<vec4<f32>>;   // [columns or more, key_heads, head_dim / 4]
+@group(0) @binding(2) var<storage, read_write> value: array<vec4<f32>>; // [columns or more, key_heads, head_dim / 4]
+@group(0) @binding(3) var<storage, read_write> mixed: array<vec4<f32>>; // [rows, heads, head_dim / 4]
+@group(0) @binding(4) var<storage, read_write> log_sum: array<f32>;     // [rows, heads]
+@group(0) @binding(5) var<uniform> params: Params;
+
+const ROWS: u32 = 16u;      // of a workgroup
+const COLUMNS: u32 = 16u;   // of a tile
+const SHARES: u32 = 8u;     // threads a row
+const QUADS: u32 = 32u;     // vec4s of a head, at most
+const OWN_QUADS: u32 = 4u;  // of them a thread's, at most
+const LOWEST: f32 = -3.0e38;
+
+var<workgroup> rows_tile: array<vec4<f32>, ROWS * QUADS>;
+// Keys, then the values of the same columns.
+var<workgroup> columns_tile: array<vec4<f32>, COLUMNS * QUADS>;
+var<workgroup> scores: array<f32, ROWS * COLUMNS>;
+
+// One row of threads a query; the y axis of the grid is the head.
+@compute @workgroup_size(SHARES, ROWS)
+fn attention(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let first = group.x * ROWS;
+    let row = first + local.y;
+    let head = group.y;
+    let key_head = head / (params.heads / params.key_heads);
+    let quads = params.head_dim / 4u;
+    for (var i = thread; i < ROWS * quads; i += ROWS * SHARES) {
+        let at = min(first + i / quads, params.rows - 1u);
+        rows_tile[i] = query[(at * params.heads + head) * quads + i % quads] * params.scale;
+    }
+
+    var highest = LOWEST;
+    var total = 0.0;
+    var sums: array<vec4<f32>, OWN_QUADS>;
+    // What the last row of the tile sees, all rows' tiles end at.
+    let end = min(params.columns, params.past + min(first + ROWS, params.rows));
+    let visible = min(params.columns, params.past + row + 1u);
+    for (var tile = 0u; tile < end; tile += COLUMNS) {
+        workgroupBarrier();
+        for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
+            let at = min(tile + i / quads, params.columns - 1u);
+            columns_tile[i] = key[(at * params.key_heads + key_head) * quads + i % quads];
+        }
+        workgroupBarrier();
+        for (var column = local.x; column < COLUMNS; column += SHARES) {
+            var score = vec4(0.0);
+            for (var i = 0u; i < quads; i++) {
+                score = fma(rows_tile[local.y * quads + i], columns_tile[column * quads + i], score);
+            }
+            let sum = score.x + score.y + score.z + score.w;
+            scores[local.y * COLUMNS + column] = select(LOWEST, sum, tile + column < visible);
+        }
+        workgroupBarrier();
+        for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
+            let at = min(tile + i / quads, params.columns - 1u);
+            columns_tile[i] = value[(at * params.key_heads + key_head) * quads + i % quads];
+        }
+        var new_highest = highest;
+        for (var column = 0u; column < COLUMNS; column++) {
+            new_highest = max(new_highest, scores[local.y * COLUMNS + column]);
+        }
+        let shrink = exp(highest - new_highest);
+        highest = new_highest;
+        total *= shrink;
+        for (var i = 0u; i < OWN_QUADS; i++) {
+            sums[i] *= shrink;
+        }
+        workgroupBarrier();
+        for (var column = 0u; column < min(COLUMNS, end - tile); column++) {
+            // 0 where hidden: every row sees column 0, so `highest` is a score by now.
+            let weight = exp(scores[local.y * COLUMNS + column] - highest);
+            total += weight;
+            for (var i = 0u; i < OWN_QUADS; i++) {
+                let quad = local.x + i * SHARES;
+                if quad < quads {
+                    sums[i] = fma(vec4(weight), columns_tile[column * quads + quad], sums[i]);
+                }
+            }
+        }
+    }
+    if row >= params.rows {
+        return;
+    }
+    for (var i = 0u; i < OWN_QUADS; i++) {
+        let quad = local.x + i * SHARES;
+        if quad < quads {
+            mixed[(row * params.heads + head) * quads + quad] = sums[i] / total;
+        }
+    }
+    if local.x == 0u {
+        log_sum[row * params.heads + head] = highest + log(total);
+    }
+}

@@ -1,0 +1,134 @@
+//! Which kernels suit a device: tried once, then remembered on disk.
+//!
+//! Tiles in workgroup memory pay where barriers are cheap, which no capability tells. So all variants of a kernel are run
+//! on a small piece of real work when a device is opened for the first time. What was found holds for the process, and
+//! is kept in `kernels.json` in this program's cache folder, under the adapter's name and driver; deleting the file has
+//! the next start try again. The CPU path has no variants.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use burn::tensor::{Device, Distribution, Tensor};
+
+use crate::{
+    device::DeviceInfo,
+    error::{Error, Result},
+    kernel::{
+        self,
+        quantised::QuantisedMatrix,
+        variants::{Unpack, Variants},
+    },
+    model::attention::{CausalMask, attention},
+};
+
+const STEP: &str = "compare kernels on the device";
+/// Measured runs of a variant, of which the fastest counts.
+const RUNS: usize = 2;
+/// Workgroup memory that the kernels over tiles need.
+const TILE_BYTES: u32 = 17 << 10;
+
+/// The variants for an opened adapter: remembered ones, or measured now.
+///
+/// # Errors
+///
+/// [`Error::Device`] if the device fails in the attempt.
+pub(crate) fn variants(device: &Device, info: &DeviceInfo) -> Result<Variants> {
+    if info.max_workgroup_bytes < TILE_BYTES {
+        return Ok(Variants::default());
+    }
+    // One measurement at a time, since two would disturb each other, and one answer for the whole process, since
+    // variants differ in the last bits.
+    static FOUND: Mutex<Remembered> = Mutex::new(Remembered::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = format!("{} | {} | {} | {}", info.name, info.backend, info.driver, env!("CARGO_PKG_VERSION"));
+    if let Some(variants) = found.get(&key) {
+        return Ok(*variants);
+    }
+    let mut remembered = read();
+    let variants = match remembered.get(&key) {
+        Some(variants) => *variants,
+        None => {
+            let variants =
+                Variants { attention: tiled_attention_is_faster(device)?, unpack: fastest_unpack(device)? };
+            tracing::info!(adapter = %info, ?variants, "compared kernels");
+            remembered.insert(key.clone(), variants);
+            write(&remembered);
+            variants
+        }
+    };
+    found.insert(key, variants);
+    Ok(variants)
+}
+
+type Remembered = BTreeMap<String, Variants>;
+
+fn file() -> Option<PathBuf> {
+    Some(crate::cache_folder::path()?.join("kernels.json"))
+}
+
+/// What is remembered; nothing if the file is missing or damaged.
+fn read() -> Remembered {
+    let text = file().and_then(|file| fs::read(file).ok()).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Remembers, as far as the disk allows: a failure costs the next start a second.
+fn write(remembered: &Remembered) {
+    let Some(file) = file() else { return };
+    let written = serde_json::to_vec_pretty(remembered).map_err(std::io::Error::other).and_then(|text| {
+        // A reader never sees half a file.
+        let partial = file.with_extension(format!("{}.partial", std::process::id()));
+        fs::create_dir_all(file.parent().unwrap_or(&file))?;
+        fs::write(&partial, text)?;
+        fs::rename(&partial, &file)
+    });
+    if let Err(error) = written {
+        tracing::warn!(file = %file.display(), %error, "cannot remember which kernels suit the adapter");
+    }
+}
+
+/// The time of the fastest run, pipelines being built before.
+fn time(work: impl Fn(), device: &Device) -> Result<Duration> {
+    let mut fastest = Duration::MAX;
+    for run in 0..=RUNS {
+        let start = Instant::now();
+        work();
+        device.sync().map_err(|error| Error::device(STEP, error))?;
+        if run > 0 {
+            fastest = fastest.min(start.elapsed());
+        }
+    }
+    Ok(fastest)
+}
+
+/// Whether the kernel over tiles beats burn's products, on as many rows as a picture has: on a few, what counts is the
+/// number of dispatches, of which burn needs more.
+fn tiled_attention_is_faster(device: &Device) -> Result<bool> {
+    const ROWS: usize = 512;
+    let heads = || Tensor::<3>::random([ROWS, 2, 64], Distribution::Default, device);
+    let (query, key, value) = (heads(), heads(), heads());
+    let mask = CausalMask::new(ROWS, 0, device);
+    let tiled = time(|| drop(kernel::nn::attention(&query, &key, &value, ROWS, 0)), device)?;
+    let burns = || drop(attention(query.clone(), key.clone(), value.clone(), Some(&mask)));
+    Ok(tiled < time(burns, device)?)
+}
+
+/// The fastest way to multiply with quantised weights.
+fn fastest_unpack(device: &Device) -> Result<Unpack> {
+    const SIDE: usize = 512;
+    let matrix = QuantisedMatrix::arbitrary(SIDE, SIDE, 4, device, true);
+    let x = Tensor::<2>::random([128, SIDE], Distribution::Default, device);
+    let mut fastest = (Duration::MAX, Unpack::default());
+    for unpack in Unpack::ALL {
+        let taken = time(|| drop(matrix.product(&x, unpack)), device)?;
+        if taken < fastest.0 {
+            fastest = (taken, unpack);
+        }
+    }
+    Ok(fastest.1)
+}

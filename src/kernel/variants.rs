@@ -1,0 +1,29 @@
+//! Which of several kernels for the same work a device runs.
+
+/// Choices among kernels that compute the same; `calibrate` makes them for a device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Variants {
+    /// Whether attention of many rows is one kernel over tiles in workgroup memory, rather than burn's products
+    /// around a softmax.
+    pub attention: bool,
+    /// Where products of many rows unpack quantised weights.
+    pub unpack: Unpack,
+}
+
+/// Where a product of many rows unpacks quantised weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unpack {
+    /// Each thread its own, into registers.
+    #[default]
+    Registers,
+    /// A workgroup a tile, into its memory.
+    Tile,
+    /// A few megabytes at a time into a matrix of floats, which burn multiplies with.
+    Matrix,
+}
+
+impl Unpack {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Registers, Self::Tile, Self::Matrix];
+}

@@ -1,0 +1,309 @@
+//! The plan: every large allocation of a run, from shapes alone.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{MemorySize, Stored};
+use crate::{
+    checkpoint::Checkpoint,
+    config::{FeatureSelect, ModelConfig},
+    device::{DeviceInfo, DeviceType},
+    drop::Pruning,
+    error::{Error, Result},
+    model::{Asked, LlavaModel, attention, cache},
+    weights::{Precision, WeightFormat},
+};
+
+/// Bytes of a float32.
+const FLOAT: usize = 4;
+
+/// What the pools of an adapter's allocator hold beyond what is in use, about the same for models of 40 MB and of 240.
+const POOLS: u64 = 20_000_000;
+
+/// What a plan has to know about a model: its configuration, and which tensors it is loaded from.
+#[derive(Debug, Clone)]
+pub struct ModelShape {
+    /// The configuration.
+    pub config: ModelConfig,
+    /// How the checkpoint stores it.
+    pub stored: Stored,
+    asked: Vec<Asked>,
+}
+
+impl ModelShape {
+    /// The shape of an opened checkpoint; no weight is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`LlavaModel::asked`].
+    pub fn of_checkpoint(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Self> {
+        let asked = LlavaModel::asked(&|name| checkpoint.has(name), config, config.tied_head(checkpoint))?;
+        Ok(Self { config: config.clone(), stored: Stored::of(checkpoint), asked })
+    }
+
+    /// The shape of a model whose checkpoint is complete and float16, as the hub's are.
+    ///
+    /// # Errors
+    ///
+    /// As [`LlavaModel::asked`].
+    pub fn of_config(config: ModelConfig) -> Result<Self> {
+        let asked = LlavaModel::asked(&|_| true, &config, config.text.tie_word_embeddings.resolve(true))?;
+        let parameters = asked.iter().map(|asked| asked.shape.iter().product::<usize>() as u64).sum();
+        Ok(Self { config, stored: Stored { is_half: true, parameters }, asked })
+    }
+
+    /// Rows of a picture in a prompt from which nothing is dropped.
+    pub fn picture_rows(&self) -> usize {
+        let classes = match self.config.feature_select {
+            FeatureSelect::Default => 0,
+            FeatureSelect::Full => self.config.vision.kind.classes(),
+        };
+        self.config.vision.patches() + classes
+    }
+}
+
+/// What is to be computed: one picture, and a prompt and an answer about it.
+#[derive(Debug, Clone, Default)]
+pub struct Workload {
+    /// Tokens of prompt and answer together, the picture's before dropping included; by default, the picture's and 256.
+    pub context: Option<usize>,
+    /// How vision tokens are dropped.
+    pub pruning: Option<Pruning>,
+}
+
+impl Workload {
+    /// Text tokens where no context is named.
+    const TEXT: usize = 256;
+
+    /// Tokens of prompt and answer together.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] if a context is too small for a picture or too large for the model.
+    pub fn rows(&self, shape: &ModelShape) -> Result<usize> {
+        let (picture, most) = (shape.picture_rows(), shape.config.text.max_position_embeddings);
+        let Some(context) = self.context else { return Ok(picture + Self::TEXT) };
+        if (picture + 1..=most.max(picture + 1)).contains(&context) {
+            return Ok(context);
+        }
+        let expected =
+            format!("from {} tokens, a picture's and one more, to the model's {most}", picture + 1);
+        Err(Error::argument("--context", expected, context.to_string()))
+    }
+}
+
+/// Bytes that a model needs at its peak.
+///
+/// `total = weights + max(loading, cache + max(vision, prefill)) + pools`: what loading leaves over is free again before
+/// the first picture, and what the tower computes with is free before the prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MemoryPlan {
+    /// How weights are held.
+    pub weights: WeightFormat,
+    /// All weights on the device, exactly.
+    pub weights_bytes: u64,
+    /// What converting weights takes beyond all of them: nothing, unless one matrix is a large part of the model.
+    pub loading_bytes: u64,
+    /// The vision tower's activations.
+    pub vision_bytes: u64,
+    /// The key-value cache at the end of the prefill.
+    pub cache_bytes: u64,
+    /// The cache when it is cut to what stage D keeps; as `cache_bytes` where nothing is evicted.
+    pub evicted_cache_bytes: u64,
+    /// The cache if nothing were dropped.
+    pub dense_cache_bytes: u64,
+    /// The decoder's activations of the whole prompt at once.
+    pub prefill_bytes: u64,
+    /// What the adapter's allocator holds in reserve; none on the CPU path.
+    pub pool_bytes: u64,
+    /// The peak.
+    pub total_bytes: u64,
+    /// The largest single tensor that is not cut into parts for the adapter.
+    pub largest_tensor_bytes: u64,
+}
+
+impl MemoryPlan {
+    /// The plan for a model held in `precision` on `device`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a budget that a policy cannot hit, or a context that the model cannot hold.
+    pub fn new(
+        shape: &ModelShape,
+        precision: Precision,
+        device: &DeviceInfo,
+        workload: &Workload,
+    ) -> Result<Self> {
+        let rows = Rows::new(shape, workload)?;
+        let (weights, loading_peak) = weights(shape, precision);
+        let (tower, decoder) = (Tower::new(shape), Decoder::new(shape, &rows));
+        let (vision, prefill) = (tower.bytes(), decoder.bytes());
+        let cache = |rows: &[usize]| rows.iter().map(|rows| 2 * decoder.storage(*rows)).sum::<u64>();
+        let cache_bytes = cache(&rows.prefill);
+        let loading = loading_peak.saturating_sub(weights);
+        let pools = if device.device_type == DeviceType::Cpu { 0 } else { POOLS };
+        let longest = rows.prefill.iter().copied().max().unwrap_or(0);
+        Ok(Self {
+            weights: precision.format(),
+            weights_bytes: weights,
+            loading_bytes: loading,
+            vision_bytes: vision,
+            cache_bytes,
+            evicted_cache_bytes: cache(&rows.evicted),
+            dense_cache_bytes: cache(&vec![rows.dense; rows.prefill.len()]),
+            prefill_bytes: prefill,
+            pool_bytes: pools,
+            total_bytes: weights + loading.max(cache_bytes + vision.max(prefill)) + pools,
+            largest_tensor_bytes: tower.largest().max(decoder.largest()).max(decoder.storage(longest)),
+        })
+    }
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [total, weights, cache] =
+            [self.total_bytes, self.weights_bytes, self.cache_bytes].map(MemorySize);
+        let activations = MemorySize(self.vision_bytes.max(self.prefill_bytes));
+        write!(f, "{}: {total} (weights {weights}, cache {cache}, activations {activations}", self.weights)?;
+        if self.loading_bytes > 0 {
+            write!(f, ", while loading {} more than the weights", MemorySize(self.loading_bytes))?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Bytes of all weights, and the most that are in memory while they are loaded: a matrix is quantised from all its
+/// numbers as float32, by way of a code of 36 bytes for each block of 32.
+fn weights(shape: &ModelShape, precision: Precision) -> (u64, u64) {
+    let (mut held, mut peak) = (0, 0);
+    for asked in &shape.asked {
+        let numbers = asked.shape.iter().product::<usize>();
+        let width = asked.shape.iter().skip(1).product::<usize>();
+        let bytes = match asked.is_matrix {
+            true => precision.matrix_bytes(&asked.name, numbers / width.max(1), width),
+            false => (numbers * FLOAT) as u64,
+        };
+        held += bytes;
+        let is_quantised = asked.is_matrix && precision.bits_of(&asked.name, width).is_some();
+        let converted = if is_quantised { numbers * FLOAT + numbers / 32 * 36 } else { 0 };
+        peak = peak.max(held + converted as u64);
+    }
+    (held, peak)
+}
+
+/// Rows that each layer of the decoder computes and holds.
+struct Rows {
+    /// Without dropping.
+    dense: usize,
+    /// Held by each layer at the end of the prefill.
+    prefill: Vec<usize>,
+    /// Held by each layer when caches were cut.
+    evicted: Vec<usize>,
+}
+
+impl Rows {
+    fn new(shape: &ModelShape, workload: &Workload) -> Result<Self> {
+        let (patches, depth) = (shape.config.vision.patches(), shape.config.text.num_hidden_layers);
+        let dense = workload.rows(shape)?;
+        let mut prefill = vec![dense; depth];
+        let mut evicted = prefill.clone();
+        if let Some(pruning) = &workload.pruning {
+            pruning.validate(depth)?;
+            let rules = pruning.rules();
+            // Thresholds keep what they keep: everything, for all that is known.
+            if let Some(sizes) = rules.sizes(patches, patches, depth)? {
+                let layers = rules.layers(patches, depth);
+                let text = dense - patches;
+                let behind = |layer: usize| layers.iter().take_while(|filter| **filter < layer).count();
+                let size =
+                    |filters: usize| sizes.get(filters).or(sizes.last()).map_or(dense, |size| text + size);
+                prefill = (0..depth).map(|layer| size(behind(layer))).collect();
+                evicted.clone_from(&prefill);
+                if let (true, Some(first), Some(last)) = (rules.evicts(), layers.first(), layers.last()) {
+                    evicted[*first..=*last].fill(size(layers.len()));
+                }
+            }
+        }
+        Ok(Self { dense, prefill, evicted })
+    }
+}
+
+/// Sizes of the vision tower's activations, in numbers.
+struct Tower {
+    states: usize,
+    mlp: usize,
+    attention: usize,
+    largest: usize,
+}
+
+impl Tower {
+    fn new(shape: &ModelShape) -> Self {
+        let vision = &shape.config.vision;
+        let rows = vision.patches() + vision.kind.classes();
+        let (width, inner) = (vision.hidden_size, vision.intermediate_size);
+        let layers = shape.config.feature_states().into_iter().max().unwrap_or(0);
+        let scores = vision.num_attention_heads * rows * rows.min(attention::CHUNK);
+        Self {
+            // Every layer's state is kept until the features are chosen.
+            states: (layers + 1) * rows * width,
+            // The inner layer before, within and behind its activation.
+            mlp: rows * (2 * width + 3 * inner),
+            // Queries, keys and values, as they are and as products take them; scores before and behind the softmax.
+            attention: rows * 8 * width + 2 * scores,
+            largest: (rows * inner).max(scores),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        ((self.states + self.mlp.max(self.attention)) * FLOAT) as u64
+    }
+
+    fn largest(&self) -> u64 {
+        (self.largest * FLOAT) as u64
+    }
+}
+
+/// Sizes of the decoder's activations, in numbers.
+struct Decoder {
+    mlp: usize,
+    attention: usize,
+    logits: usize,
+    largest: usize,
+    /// Width of the keys of a row.
+    key_width: usize,
+}
+
+impl Decoder {
+    fn new(shape: &ModelShape, rows: &Rows) -> Self {
+        let text = &shape.config.text;
+        let (width, inner) = (text.hidden_size, text.intermediate_size);
+        let rows = rows.prefill.first().copied().unwrap_or(0);
+        let scores = text.num_attention_heads * rows * rows.min(attention::CHUNK);
+        let features = shape.picture_rows() * width;
+        Self {
+            // Gate and up, one of them before and behind the activation; the picture's features stay for later turns.
+            mlp: features + rows * (3 * width + 3 * inner),
+            attention: features
+                + rows * (3 * width + 3 * text.query_size() + 4 * text.key_value_size())
+                + 2 * scores,
+            logits: 2 * text.vocab_size,
+            largest: (rows * inner).max(scores).max(text.vocab_size),
+            key_width: text.key_value_size(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.mlp.max(self.attention).max(self.logits) * FLOAT) as u64
+    }
+
+    fn largest(&self) -> u64 {
+        (self.largest * FLOAT) as u64
+    }
+
+    /// The keys, or the values, of one layer that holds `rows` rows.
+    fn storage(&self, rows: usize) -> u64 {
+        (rows.next_multiple_of(cache::CHUNK) * self.key_width * FLOAT) as u64
+    }
+}
