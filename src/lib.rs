@@ -26,6 +26,8 @@ mod error;
 #[cfg(feature = "cli")]
 pub mod eval;
 mod generate;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod image;
 #[doc(hidden)]
 pub mod kernel;

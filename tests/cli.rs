@@ -14,8 +14,11 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 use tiny::{SIDE, Tiny};
 
+/// The program, with no hub to ask and none of the user's models at hand.
 fn mustdrop() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_mustdrop"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mustdrop"));
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", repository("tests/golden/no-such-cache"));
+    command
 }
 
 fn sample(name: &str) -> String {

@@ -18,8 +18,12 @@ mod devices;
 mod eval;
 mod generation;
 mod model;
+#[cfg(feature = "hub")]
+mod models;
 mod pixels;
 mod pruning;
+#[cfg(feature = "hub")]
+mod pull;
 mod trace;
 
 use std::{fs, io, path::Path, process::ExitCode};
@@ -27,6 +31,7 @@ use std::{fs, io, path::Path, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 pub use describe::Describe;
+use model::ModelArguments;
 
 use crate::error::Error;
 
@@ -43,6 +48,10 @@ enum Command {
     Describe(Box<describe::DescribeCommand>),
     Devices(devices::Devices),
     Eval(Box<eval::Eval>),
+    #[cfg(feature = "hub")]
+    Models(models::Models),
+    #[cfg(feature = "hub")]
+    Pull(pull::Pull),
     Trace(trace::Trace),
     Pixels(pixels::Pixels),
 }
@@ -53,6 +62,10 @@ pub fn main() -> ExitCode {
         Command::Describe(describe) => describe.run(),
         Command::Devices(devices) => devices.run(),
         Command::Eval(eval) => eval.run(),
+        #[cfg(feature = "hub")]
+        Command::Models(models) => models.run(),
+        #[cfg(feature = "hub")]
+        Command::Pull(pull) => pull.run(),
         Command::Trace(trace) => trace.run(),
         Command::Pixels(pixels) => pixels.run(),
     })

@@ -1,0 +1,98 @@
+//! Names of models on the hub.
+
+use std::{fmt, str::FromStr};
+
+use crate::error::{Error, Result};
+
+/// `organisation/name`, or `organisation/name@revision`; without one, the revision is `main`.
+///
+/// Names come from users, and become parts of paths: they have letters, digits, `-`, `_` and `.`, as on the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelName {
+    organisation: String,
+    name: String,
+    revision: String,
+}
+
+impl ModelName {
+    /// The name in addresses.
+    pub(super) fn path(&self) -> String {
+        format!("{}/{}", self.organisation, self.name)
+    }
+
+    /// The name of its folder in the cache.
+    pub(super) fn folder(&self) -> String {
+        format!("models--{}--{}", self.organisation, self.name)
+    }
+
+    /// A branch, a tag or a commit.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The same model at another revision.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for what cannot be one.
+    pub fn at(&self, revision: &str) -> Result<Self> {
+        format!("{}@{revision}", self.path()).parse()
+    }
+}
+
+/// Whether `text` may be a part of a path and of an address.
+pub(super) fn is_plain(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=96).contains(&text.len())
+        && text.bytes().all(allowed)
+        && !text.starts_with('.')
+        && !text.ends_with('.')
+        && !text.contains("..")
+        && !text.contains("--")
+}
+
+impl FromStr for ModelName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = || {
+            Error::argument("NAME", "organisation/name or organisation/name@revision", format!("{text:?}"))
+        };
+        let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (organisation, name) = path.split_once('/').ok_or_else(invalid)?;
+        if ![organisation, name, revision].into_iter().all(is_plain) {
+            return Err(invalid());
+        }
+        Ok(Self { organisation: organisation.into(), name: name.into(), revision: revision.into() })
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path())?;
+        if self.revision != "main" {
+            write!(f, "@{}", self.revision)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_hub_and_nothing_that_leaves_a_folder() -> Result<()> {
+        let name: ModelName = "llava-hf/llava-1.5-7b-hf".parse()?;
+        assert_eq!((name.path().as_str(), name.revision()), ("llava-hf/llava-1.5-7b-hf", "main"));
+        assert_eq!(name.folder(), "models--llava-hf--llava-1.5-7b-hf");
+        assert_eq!(name.at("v1.0")?.to_string(), "llava-hf/llava-1.5-7b-hf@v1.0");
+        for text in [
+            "", "a", "a/", "/b", "a/b/c", "../b", "a/..", "a/.b", "a/b@", "a/b@../c", "a b/c", "a/b\n",
+            "a\\b/c",
+        ] {
+            assert!(text.parse::<ModelName>().is_err(), "{text:?}");
+        }
+        Ok(())
+    }
+}
