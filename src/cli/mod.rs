@@ -13,14 +13,17 @@ macro_rules! say {
 }
 pub use say;
 
+mod bench;
 mod describe;
 mod devices;
+mod doctor;
 mod eval;
 mod generation;
 mod model;
 #[cfg(feature = "hub")]
 mod models;
 mod pixels;
+mod plan;
 mod pruning;
 #[cfg(feature = "hub")]
 mod pull;
@@ -45,11 +48,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(Box<bench::BenchCommand>),
     Describe(Box<describe::DescribeCommand>),
     Devices(devices::Devices),
+    Doctor(doctor::Doctor),
     Eval(Box<eval::Eval>),
     #[cfg(feature = "hub")]
     Models(models::Models),
+    Plan(Box<plan::Plan>),
     #[cfg(feature = "hub")]
     Pull(pull::Pull),
     Trace(trace::Trace),
@@ -58,17 +64,22 @@ enum Command {
 
 /// The program: parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
-    run(|| match Cli::parse().command {
+    let mut code = ExitCode::SUCCESS;
+    let ended = run(|| match Cli::parse().command {
+        Command::Bench(bench) => bench.run(),
         Command::Describe(describe) => describe.run(),
         Command::Devices(devices) => devices.run(),
+        Command::Doctor(doctor) => doctor.run().map(|verdict| code = verdict),
         Command::Eval(eval) => eval.run(),
         #[cfg(feature = "hub")]
         Command::Models(models) => models.run(),
+        Command::Plan(plan) => plan.run(),
         #[cfg(feature = "hub")]
         Command::Pull(pull) => pull.run(),
         Command::Trace(trace) => trace.run(),
         Command::Pixels(pixels) => pixels.run(),
-    })
+    });
+    if ended == ExitCode::SUCCESS { code } else { ended }
 }
 
 /// Runs `command` as a program: logging as `MUSTDROP_LOG` says, Ctrl-C as exit code 130, an error as one
