@@ -14,11 +14,13 @@ macro_rules! say {
 pub use say;
 
 mod bench;
+mod chat;
 mod describe;
 mod devices;
 mod doctor;
 mod eval;
 mod generation;
+mod interrupt;
 mod model;
 #[cfg(feature = "hub")]
 mod models;
@@ -50,6 +52,7 @@ struct Cli {
 enum Command {
     Bench(Box<bench::BenchCommand>),
     Describe(Box<describe::DescribeCommand>),
+    Chat(Box<chat::ChatCommand>),
     Devices(devices::Devices),
     Doctor(doctor::Doctor),
     Eval(Box<eval::Eval>),
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
     let ended = run(|| match Cli::parse().command {
         Command::Bench(bench) => bench.run(),
         Command::Describe(describe) => describe.run(),
+        Command::Chat(chat) => chat.run(),
         Command::Devices(devices) => devices.run(),
         Command::Doctor(doctor) => doctor.run().map(|verdict| code = verdict),
         Command::Eval(eval) => eval.run(),
@@ -90,7 +94,7 @@ pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
     // Only a second logger in the same process makes this fail, and then that one is as good.
     drop(log);
-    if let Err(error) = ctrlc::set_handler(|| std::process::exit(130)) {
+    if let Err(error) = ctrlc::set_handler(interrupt::handle) {
         tracing::warn!("Ctrl-C keeps its default action: {error}");
     }
     tracing::debug!("ready");

@@ -1,0 +1,251 @@
+//! `mustdrop chat`: a conversation in the terminal.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use rustyline::{DefaultEditor, error::ReadlineError};
+
+use super::{
+    describe::{spinner, summary},
+    generation::GenerationArguments,
+    interrupt::Interrupts,
+    model::ModelArguments,
+    pruning::PruningArguments,
+    write_whole,
+};
+use crate::{
+    Chat, Error, Event, Part, Picture, Pruning, Report, cache_folder, drop::Keep, report::PruningReport,
+};
+
+/// What can be typed besides questions.
+const COMMANDS: &str = "\
+/image FILE     show a picture with the next question
+/keep N|P%|off  keep so many vision tokens of the pictures shown from now on
+/overlay FILE   draw what was kept of the picture shown last (PNG)
+/stats          what the last answer cost
+/new            forget the conversation
+/help           this list
+/quit           leave (or Ctrl-D); Ctrl-C stops an answer";
+
+/// The file in the cache folder with the lines that were typed.
+const HISTORY: &str = "chat_history";
+
+/// Talk about pictures: several questions, several pictures, answers as they come.
+#[derive(Debug, Args)]
+#[command(after_help = format!("While it runs:\n{COMMANDS}\n\nExamples:\n  mustdrop chat photo.jpg --model ~/models/llava-1.5-7b-hf --keep 64"))]
+pub struct ChatCommand {
+    /// Pictures to begin with (PNG, JPEG or WebP)
+    pictures: Vec<PathBuf>,
+
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    generation: GenerationArguments,
+
+    #[command(flatten)]
+    pruning: PruningArguments,
+}
+
+/// A line of input.
+enum Line<'a> {
+    Image(&'a Path),
+    Keep(&'a str),
+    Overlay(&'a Path),
+    Stats,
+    New,
+    Help,
+    Quit,
+    Question(&'a str),
+    Unknown(&'a str),
+    Nothing,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Self {
+        let line = line.trim();
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        match word {
+            "" => Self::Nothing,
+            "/image" => Self::Image(Path::new(rest)),
+            "/keep" => Self::Keep(rest),
+            "/overlay" => Self::Overlay(Path::new(rest)),
+            "/stats" => Self::Stats,
+            "/new" => Self::New,
+            "/help" => Self::Help,
+            "/quit" | "/exit" => Self::Quit,
+            word if word.starts_with('/') => Self::Unknown(word),
+            _ => Self::Question(line),
+        }
+    }
+}
+
+/// A conversation and what its commands need to know.
+struct Session<'m> {
+    chat: Chat<'m>,
+    pruning: Option<Pruning>,
+    seed: u64,
+    /// Pictures that go with the next question.
+    waiting: Vec<Picture>,
+    /// The last answer's account.
+    last: Option<Report>,
+    /// The picture shown last, with the account of what was kept of it and its number there.
+    shown: Option<(Picture, PruningReport, usize)>,
+    interrupts: Interrupts,
+}
+
+impl ChatCommand {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let waiting = self.pictures.iter().map(Picture::open).collect::<crate::Result<Vec<_>>>()?;
+        let pruning = self.pruning.pruning(self.generation.seed)?;
+        let builder = self.model.builder();
+        let spinner = spinner();
+        spinner.set_message("loading the model");
+        let model = builder.build()?;
+        spinner.finish_and_clear();
+        say!("device: {}, weights: {}; /help lists the commands", model.device(), model.weight_format());
+        let mut chat = model.chat();
+        self.generation.adjust(chat.options_mut());
+        if let Some(pruning) = &pruning {
+            model.check(pruning)?;
+            chat = chat.pruning(pruning.clone());
+        }
+        let seed = self.generation.seed;
+        let mut session = Session {
+            chat,
+            pruning,
+            seed,
+            waiting,
+            last: None,
+            shown: None,
+            interrupts: Interrupts::caught(),
+        };
+        let mut editor = DefaultEditor::new()?;
+        // What was typed in earlier sessions is a comfort: without it, everything works.
+        let folder = cache_folder::path().filter(|folder| fs::create_dir_all(folder).is_ok());
+        let history = folder.map(|folder| folder.join(HISTORY));
+        if let Some(file) = &history {
+            let _ = editor.load_history(file);
+        }
+        let ended = session.run(&mut editor);
+        if let Some(file) = &history {
+            let _ = editor.save_history(file);
+        }
+        ended
+    }
+}
+
+impl Session<'_> {
+    /// Reads and answers line by line, to the end of the input.
+    fn run(&mut self, editor: &mut DefaultEditor) -> anyhow::Result<()> {
+        loop {
+            let line = match editor.readline("> ") {
+                Ok(line) => line,
+                Err(ReadlineError::Interrupted) => continue,
+                Err(ReadlineError::Eof) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            // A line that cannot be kept is no reason to stop.
+            let _ = editor.add_history_entry(line.as_str());
+            match Line::parse(&line) {
+                Line::Quit => return Ok(()),
+                line => {
+                    if let Err(error) = self.execute(line) {
+                        match error.downcast_ref::<Error>() {
+                            // The conversation goes on, unless nobody reads its answers any more.
+                            Some(error) => say!("error: {error}"),
+                            None => return Err(error),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, line: Line) -> anyhow::Result<()> {
+        match line {
+            Line::Nothing | Line::Quit => {}
+            Line::Help => say!("{COMMANDS}"),
+            Line::Unknown(word) => say!("error: {word} is no command; /help lists them"),
+            Line::Image(path) => {
+                let picture = Picture::open(path)?;
+                say!("{} x {} pixels, shown with the next question", picture.width(), picture.height());
+                self.waiting.push(picture);
+            }
+            Line::Keep(budget) => self.keep(budget)?,
+            Line::Overlay(path) => self.overlay(path)?,
+            Line::Stats => match &self.last {
+                Some(report) => say!("{}", summary(report)),
+                None => say!("nothing was asked yet"),
+            },
+            Line::New => {
+                self.chat.clear();
+                (self.waiting, self.last, self.shown) = (Vec::new(), None, None);
+            }
+            Line::Question(question) => self.ask(question)?,
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, budget: &str) -> anyhow::Result<()> {
+        let pruning = match budget {
+            "off" => None,
+            budget => {
+                let keep: Keep = budget.parse()?;
+                let mut pruning = self.pruning.clone().unwrap_or_else(Pruning::mustdrop).keep(keep);
+                pruning.seed = self.seed;
+                Some(pruning)
+            }
+        };
+        self.chat.set_pruning(pruning.clone())?;
+        self.pruning = pruning;
+        Ok(())
+    }
+
+    fn overlay(&self, path: &Path) -> anyhow::Result<()> {
+        let drawn = self
+            .shown
+            .as_ref()
+            .and_then(|(picture, report, number)| report.overlay(*number, picture).transpose());
+        let Some(drawn) = drawn else {
+            let found = "none; ask about a picture, with /keep before";
+            return Err(Error::argument("/overlay", "a picture that lost tokens", found).into());
+        };
+        Ok(write_whole("/overlay", path, &drawn?.to_png()?)?)
+    }
+
+    fn ask(&mut self, question: &str) -> anyhow::Result<()> {
+        let parts: Vec<Part> =
+            self.waiting.iter().cloned().map(Part::Image).chain([Part::text(question)]).collect();
+        self.interrupts.clear();
+        let mut answer = self.chat.ask(parts)?;
+        let report = answer.report().pruning.as_ref();
+        if let Some(picture) = self.waiting.pop() {
+            // Where earlier pictures had to be computed again, they come first.
+            self.shown = report
+                .and_then(|report| Some((picture, report.clone(), report.pictures.len().checked_sub(1)?)));
+        }
+        self.waiting.clear();
+        let mut stdout = io::stdout();
+        let mut stopped = self.interrupts.happened();
+        while !stopped && let Some(event) = answer.next() {
+            if let Event::Text(piece) = event? {
+                stdout.write_all(piece.as_bytes())?;
+                stdout.flush()?;
+            }
+            stopped = self.interrupts.happened();
+        }
+        writeln!(stdout)?;
+        if stopped {
+            self.interrupts.clear();
+            say!("(stopped)");
+        }
+        self.last = Some(answer.report().clone());
+        Ok(())
+    }
+}
