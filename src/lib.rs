@@ -43,6 +43,8 @@ pub mod prompt;
 pub mod quantise;
 pub mod report;
 pub mod sample;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod text_model;
 pub mod tokenizer;
 pub mod trace;

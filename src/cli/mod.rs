@@ -29,6 +29,8 @@ mod plan;
 mod pruning;
 #[cfg(feature = "hub")]
 mod pull;
+#[cfg(feature = "serve")]
+mod serve;
 mod trace;
 
 use std::{fs, io, path::Path, process::ExitCode};
@@ -61,6 +63,8 @@ enum Command {
     Plan(Box<plan::Plan>),
     #[cfg(feature = "hub")]
     Pull(pull::Pull),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Serve>),
     Trace(trace::Trace),
     Pixels(pixels::Pixels),
 }
@@ -80,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Plan(plan) => plan.run(),
         #[cfg(feature = "hub")]
         Command::Pull(pull) => pull.run(),
+        #[cfg(feature = "serve")]
+        Command::Serve(serve) => serve.run(),
         Command::Trace(trace) => trace.run(),
         Command::Pixels(pixels) => pixels.run(),
     });
