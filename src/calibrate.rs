@@ -53,8 +53,11 @@ pub(crate) fn variants(device: &Device, info: &DeviceInfo) -> Result<Variants> {
     let variants = match remembered.get(&key) {
         Some(variants) => *variants,
         None => {
-            let variants =
-                Variants { attention: tiled_attention_is_faster(device)?, unpack: fastest_unpack(device)? };
+            let variants = Variants {
+                attention: tiled_attention_is_faster(device)?,
+                unpack: fastest_unpack(device)?,
+                ..Variants::default()
+            };
             tracing::info!(adapter = %info, ?variants, "compared kernels");
             remembered.insert(key.clone(), variants);
             write(&remembered);

@@ -290,7 +290,8 @@ impl Compute {
     pub fn open(select: &DeviceSelect) -> Result<Self> {
         let Some((instance, info, adapter)) = chosen(select)? else { return Ok(Self::cpu()) };
         let Opened { device, raw, queue } = open_once(instance, adapter)?;
-        let variants = calibrate::variants(&device, &info)?;
+        let is_software = info.device_type == DeviceType::Software;
+        let variants = Variants { is_software, ..calibrate::variants(&device, &info)? };
         Ok(Self { device, info, variants, adapter: Some((raw, queue)) })
     }
 

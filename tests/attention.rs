@@ -1,9 +1,7 @@
 //! The attention kernels and what surrounds them on an adapter, each against its oracle.
 
-mod common;
-
+use crate::common::noise;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use common::noise;
 use mustdrop::{
     DeviceSelect,
     device::Compute,

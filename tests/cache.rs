@@ -1,12 +1,5 @@
 //! Quantised weights on disk: what is read equals what was written, and nothing damaged or foreign is ever used.
 
-mod common;
-#[path = "common/synthetic.rs"]
-mod synthetic;
-#[path = "common/tiny.rs"]
-#[allow(dead_code)] // its variants are for other tests
-mod tiny;
-
 use std::{
     fs,
     hash::Hasher,
@@ -15,7 +8,9 @@ use std::{
     time::Instant,
 };
 
-use common::{DEVICES, noise};
+use crate::common::synthetic;
+use crate::common::tiny::{SIDE, Tiny};
+use crate::common::{DEVICES, noise};
 use mustdrop::{
     DeviceSelect,
     checkpoint::{Checkpoint, ModelFiles},
@@ -25,7 +20,6 @@ use mustdrop::{
     weight_cache::WeightCache,
     weights::Precision,
 };
-use tiny::{SIDE, Tiny};
 use twox_hash::XxHash64;
 
 const FOUR: Precision = Precision { half: false, bits: Some(4) };
@@ -240,7 +234,7 @@ fn small_models_and_floats_are_not_kept() {
     assert!(case.files().is_empty());
 }
 
-/// Times of a first and a second start; `cargo test --release --test cache -- --ignored --nocapture`.
+/// Times of a first and a second start; `cargo test --release cache:: -- --ignored --nocapture`.
 #[test]
 #[ignore = "writes 300 MB and measures time"]
 fn the_second_start_is_quicker() {

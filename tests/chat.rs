@@ -1,15 +1,12 @@
 //! `mustdrop chat`: questions on stdin, answers on stdout, and what was typed between them.
 
-mod common;
-
+use crate::common::repository;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
-
-use common::repository;
 
 fn sample(name: &str) -> String {
     repository("models/picture-book").join(name).display().to_string()

@@ -1,11 +1,8 @@
 //! Checkpoints: every layout of the hub is read, and every damaged file is refused with what is wrong.
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code)]
-mod tiny;
-
 use std::{collections::HashMap, fs, path::Path};
 
+use crate::common::tiny::Tiny;
 use half::{bf16, f16};
 use mustdrop::{
     DeviceSelect, Error,
@@ -18,7 +15,6 @@ use proptest::prelude::*;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tiny::Tiny;
 
 fn files(folder: &TempDir) -> ModelFiles {
     ModelFiles::Folder(folder.path().to_owned())

@@ -1,18 +1,13 @@
 //! The real binary: what it prints where, its exit codes, its messages.
 
-mod common;
-#[path = "common/tiny.rs"]
-#[allow(dead_code)] // its variants are for other tests
-mod tiny;
-
 use std::{collections::HashMap, fs, path::Path};
 
+use crate::common::tiny::{SIDE, Tiny};
+use crate::common::{GOLDENS, golden, golden_json, repository};
 use assert_cmd::Command;
-use common::{GOLDENS, golden, golden_json, repository};
 use predicates::{prelude::*, str::contains};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
-use tiny::{SIDE, Tiny};
 
 /// The program, with no hub to ask and none of the user's models at hand.
 fn mustdrop() -> Command {
@@ -310,4 +305,14 @@ fn an_interrupt_exits_with_130() {
     assert!(killed.expect("kill runs").success());
     assert_eq!(child.wait().expect("the program ends").code(), Some(130));
     drop(stdin);
+}
+
+#[test]
+fn a_log_in_a_file_has_no_colours() {
+    mustdrop()
+        .args(["pixels", &sample("sample_1.png"), "--output"])
+        .arg(tempfile::tempdir().expect("a folder").path().join("pixels.safetensors"))
+        .env("MUSTDROP_LOG", "mustdrop=debug")
+        .assert()
+        .stderr(contains("ready").and(contains("\u{1b}").not()));
 }

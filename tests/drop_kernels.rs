@@ -1,9 +1,7 @@
 //! The kernels of the three dropping stages against their oracles, at sizes that straddle their workgroups.
 
-mod common;
-
+use crate::common::noise;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::noise;
 use mustdrop::{DeviceSelect, device::Compute, kernel, oracle};
 use oracle::{
     decode::GatherRowsParams,

@@ -1,11 +1,9 @@
 //! `mustdrop eval` on the sample pictures: figures that can be recomputed, runs that go on, input that is refused.
 
-mod common;
-
 use std::{fs, path::Path};
 
+use crate::common::repository;
 use assert_cmd::Command;
-use common::repository;
 use mustdrop::{
     drop::PolicyName,
     eval::{

@@ -1,16 +1,8 @@
 //! Answers of the default model: equal to transformers', the same each time, streamed and stopped as asked.
 
-mod common;
-
-use std::sync::LazyLock;
-
-use common::{DEVICES, repository};
-use mustdrop::{DeviceSelect, Error, Event, GenerationOptions, Llava, Part, Picture, Sampling, StopReason};
+use crate::common::{MODEL, ON_ADAPTER, repository};
+use mustdrop::{Error, Event, GenerationOptions, Llava, Part, Picture, Sampling, StopReason};
 use serde_json::Value;
-
-/// The default model on the CPU, loaded once for all tests of this file.
-static MODEL: LazyLock<Llava> =
-    LazyLock::new(|| Llava::embedded().device(DeviceSelect::Cpu).build().expect("the default model loads"));
 
 fn samples() -> Vec<Value> {
     let json = std::fs::read(repository("models/picture-book/samples.json")).expect("in the repository");
@@ -36,8 +28,7 @@ fn ask(model: &Llava, options: GenerationOptions, question: &str) -> (String, St
 }
 
 /// The questions of each sample that are asked on a device: all on the CPU, one a picture on an adapter, whose software kind is slow.
-fn assert_samples(device: &DeviceSelect, questions_each: usize, expected: usize) {
-    let model = Llava::embedded().device(device.clone()).build().expect("the default model loads");
+fn assert_samples(model: &Llava, questions_each: usize, expected: usize) {
     let mut asked = 0;
     for sample in samples() {
         let name = sample["image"].as_str().expect("a file name");
@@ -59,12 +50,12 @@ fn assert_samples(device: &DeviceSelect, questions_each: usize, expected: usize)
 
 #[test]
 fn the_cpu_answers_every_sample_question_as_transformers_does() {
-    assert_samples(&DeviceSelect::Cpu, usize::MAX, 48);
+    assert_samples(&MODEL, usize::MAX, 48);
 }
 
 #[test]
 fn an_adapter_answers_sample_questions_as_transformers_does() {
-    assert_samples(&DeviceSelect::Gpu, 1, 6);
+    assert_samples(&ON_ADAPTER, 1, 6);
 }
 
 #[test]
@@ -120,10 +111,8 @@ fn both_paths_draw_the_same_tokens() {
     let mut few = options.clone();
     few.sampling.top_k = Some(20);
     few.max_new_tokens = 4;
-    let [cpu, gpu] = DEVICES.map(|device| {
-        let model = Llava::embedded().device(device).build().expect("the default model loads");
-        [&options, &few].map(|options| ask(&model, options.clone(), "describe the picture.").0)
-    });
+    let [cpu, gpu] = [&*MODEL, &*ON_ADAPTER]
+        .map(|model| [&options, &few].map(|options| ask(model, options.clone(), "describe the picture.").0));
     assert_eq!(cpu, gpu);
 }
 

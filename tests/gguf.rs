@@ -1,21 +1,12 @@
 //! GGUF files: small ones written here against the same model as safetensors and against the format's own
 //! description, and damaged ones.
 
-mod common;
-#[path = "common/ggml.rs"]
-mod ggml;
-#[path = "common/gguf.rs"]
-#[allow(dead_code)]
-mod gguf;
-#[path = "common/tiny.rs"]
-#[allow(dead_code)]
-mod tiny;
-
 use std::{fs, path::PathBuf};
 
-use common::noise;
-use ggml::dequantised;
-use gguf::{ARRAY, GgufFile, I32, TEXT, U32};
+use crate::common::ggml::dequantised;
+use crate::common::gguf::{ARRAY, GgufFile, I32, TEXT, U32};
+use crate::common::noise;
+use crate::common::tiny::{TEXT_WIDTH, Tiny, VOCABULARY};
 use half::f16;
 use mustdrop::{
     DeviceSelect, Error, TextModel,
@@ -27,7 +18,6 @@ use mustdrop::{
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tiny::{TEXT_WIDTH, Tiny, VOCABULARY};
 
 /// A file in a folder that lives as long as it is needed.
 fn written(bytes: &[u8]) -> (TempDir, PathBuf) {

@@ -1,10 +1,8 @@
 //! The model against transformers' and the authors' results on seeded random checkpoints, on both paths.
 
-mod common;
-
-use common::{DEVICES, GOLDENS, assert_close, golden, golden_json, golden_tensor};
+use crate::common::{DEVICES, GOLDENS, assert_close, golden, golden_json, golden_tensor};
 use mustdrop::{
-    Pruning, WeightFormat,
+    DeviceSelect, Pruning, WeightFormat,
     checkpoint::{Checkpoint, ModelFiles},
     device::Compute,
     drop::prefill::PrefillFilter,
@@ -12,35 +10,51 @@ use mustdrop::{
     trace::{Fixture, trace},
 };
 
-#[test]
-fn the_trace_equals_the_goldens_on_both_paths() {
-    for name in GOLDENS {
-        let expected = golden_json(name, "expected.json");
-        let (_, logits) = golden_tensor(name, "dense_next_token_logits");
-        for device in &DEVICES {
-            let found = trace(&golden(name), device, WeightFormat::F32).expect("a trace");
-            let what = format!("{name} on {}", found.device);
-            assert_eq!(expected["dense_next_token"], found.dense_next_token, "{what}");
-            let tokens = serde_json::json!(found.dense_greedy_tokens);
-            assert_eq!(expected["dense_greedy_tokens"], tokens, "{what}");
-            assert_close(&found.dense_next_token_logits, &logits, &format!("{what}: logits"));
+/// Everything that the fixture `name` says, found on `device`.
+fn assert_trace(name: &str, device: &DeviceSelect) {
+    let expected = golden_json(name, "expected.json");
+    let (_, logits) = golden_tensor(name, "dense_next_token_logits");
+    let found = trace(&golden(name), device, WeightFormat::F32).expect("a trace");
+    let what = format!("{name} on {}", found.device);
+    assert_eq!(expected["dense_next_token"], found.dense_next_token, "{what}");
+    let tokens = serde_json::json!(found.dense_greedy_tokens);
+    assert_eq!(expected["dense_greedy_tokens"], tokens, "{what}");
+    assert_close(&found.dense_next_token_logits, &logits, &format!("{what}: logits"));
 
-            let fields = serde_json::to_value(&found).expect("JSON");
-            for field in [
-                "merged_windows_by_similarity",
-                "vision_tokens",
-                "key_token_set",
-                "kept_at_each_pruning_layer",
-                "kv_length_per_layer",
-                "next_token",
-            ] {
-                assert_eq!(fields[field], expected[field], "{what}: {field}");
-            }
-            let (_, logits) = golden_tensor(name, "next_token_logits");
-            let pruned = found.next_token_logits.expect("the stages ran");
-            assert_close(&pruned, &logits, &format!("{what}: logits after dropping"));
-        }
+    let fields = serde_json::to_value(&found).expect("JSON");
+    for field in [
+        "merged_windows_by_similarity",
+        "vision_tokens",
+        "key_token_set",
+        "kept_at_each_pruning_layer",
+        "kv_length_per_layer",
+        "next_token",
+    ] {
+        assert_eq!(fields[field], expected[field], "{what}: {field}");
     }
+    let (_, logits) = golden_tensor(name, "next_token_logits");
+    let pruned = found.next_token_logits.expect("the stages ran");
+    assert_close(&pruned, &logits, &format!("{what}: logits after dropping"));
+}
+
+#[test]
+fn half_smooth_is_traced_on_the_cpu() {
+    assert_trace("half_smooth", &DeviceSelect::Cpu);
+}
+
+#[test]
+fn half_smooth_is_traced_on_an_adapter() {
+    assert_trace("half_smooth", &DeviceSelect::Gpu);
+}
+
+#[test]
+fn grouped_query_is_traced_on_the_cpu() {
+    assert_trace("grouped_query", &DeviceSelect::Cpu);
+}
+
+#[test]
+fn grouped_query_is_traced_on_an_adapter() {
+    assert_trace("grouped_query", &DeviceSelect::Gpu);
 }
 
 #[test]

@@ -1,8 +1,5 @@
 //! Models from a hub on this machine that breaks connections, lies and refuses.
-#![cfg(feature = "hub")]
 
-mod common;
-#[path = "hub/server.rs"]
 mod server;
 
 use std::{
@@ -15,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::repository;
+use crate::common::repository;
 use mustdrop::{
     Error,
     hub::{Hub, Step},

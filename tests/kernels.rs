@@ -1,9 +1,7 @@
 //! Every kernel on an adapter against its oracle, at sizes that straddle its workgroup.
 
-mod common;
-
+use crate::common::noise;
 use burn::tensor::{Tensor, TensorData};
-use common::noise;
 use mustdrop::{
     DeviceSelect,
     device::Compute,

@@ -1,12 +1,8 @@
 //! Variants of the architecture that no golden covers, each pinned to a fact that must hold.
 
-mod common;
-#[path = "common/tiny.rs"]
-#[allow(dead_code)] // its variants are for other tests
-mod tiny;
-
+use crate::common::DEVICES;
+use crate::common::tiny::{IMAGE_TOKEN, SIDE, TEXT_WIDTH, Tiny, VISION_WIDTH};
 use burn::tensor::Tensor;
-use common::DEVICES;
 use mustdrop::{
     DeviceSelect, Error,
     checkpoint::{Checkpoint, ModelFiles},
@@ -16,7 +12,6 @@ use mustdrop::{
     prompt::{Piece, PromptLayout},
 };
 use serde_json::json;
-use tiny::{IMAGE_TOKEN, SIDE, TEXT_WIDTH, Tiny, VISION_WIDTH};
 
 fn load_on(tiny: &Tiny, compute: &Compute) -> Result<LlavaModel, Error> {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,17 +1,14 @@
 //! The memory plan against what a run takes, and the choice of weights by it.
 
-mod common;
-#[path = "common/synthetic.rs"]
-mod synthetic;
-
 use std::{
     fs,
     path::Path,
     process::{Command, Output},
 };
 
+use crate::common::noise;
+use crate::common::synthetic;
 use assert_cmd::cargo::CommandCargoExt;
-use common::noise;
 use mustdrop::{
     DeviceInfo, DeviceSelect, Error, Pruning, WeightFormat,
     checkpoint::{Checkpoint, ModelFiles},
@@ -89,7 +86,7 @@ fn run(folder: &Path, device: &DeviceSelect, format: WeightFormat) -> Measured {
 fn measure(folder: &Path, device: &str, format: WeightFormat) -> Measured {
     let program = std::env::current_exe().expect("a path");
     let output = Command::new(program)
-        .args(["--exact", "child", "--nocapture", "--ignored"])
+        .args(["--exact", "plan::child", "--nocapture", "--ignored"])
         .env(CHILD, format!("{}|{device}|{format}", folder.display()))
         // Freed memory goes back to the system at once, and does not count again when it is next used.
         .env("MALLOC_MMAP_THRESHOLD_", "65536")

@@ -1,23 +1,16 @@
 //! What every policy must do, whatever it chooses by.
 
-mod common;
-#[path = "common/tiny.rs"]
-#[allow(dead_code)] // its variants are for other tests
-mod tiny;
+use std::collections::BTreeSet;
 
-use std::{collections::BTreeSet, sync::LazyLock};
-
-use common::{DEVICES, repository};
+use crate::common;
+use crate::common::tiny::{IMAGE_TOKEN, SIDE, Tiny};
+use crate::common::{DEVICES, MODEL, repository};
 use mustdrop::{
-    DeviceSelect, Error, Llava, Part, Pruning,
+    DeviceSelect, Error, Part, Pruning,
     drop::{Keep, PolicyName, prefill::PrefillFilter},
     prompt::PromptLayout,
     report::PruningReport,
 };
-use tiny::{IMAGE_TOKEN, SIDE, Tiny};
-
-static MODEL: LazyLock<Llava> =
-    LazyLock::new(|| Llava::embedded().device(DeviceSelect::Cpu).build().expect("the default model loads"));
 
 /// The account of one question about a sample picture, and what each cache holds beside text and survivors.
 fn ask(policy: PolicyName, keep: Option<usize>, seed: u64, name: &str) -> (PruningReport, Vec<i64>) {

@@ -1,10 +1,8 @@
 //! Pictures: equal to transformers' pixels, upright, whatever the file's colours, and refused where they must be.
 
-mod common;
-
 use std::io::Cursor;
 
-use common::{golden, golden_json};
+use crate::common::{golden, golden_json};
 use half::f16;
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat, RgbImage};
 use mustdrop::{

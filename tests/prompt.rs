@@ -1,10 +1,8 @@
 //! Prompts: equal to transformers', safe from what users type, and decoded as they were encoded.
 
-mod common;
-
 use std::path::Path;
 
-use common::repository;
+use crate::common::repository;
 use mustdrop::{
     Error,
     checkpoint::ModelFiles,

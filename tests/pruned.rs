@@ -1,15 +1,10 @@
 //! Dropping in the model and in conversations: what must hold on every path, whatever the weights.
 
-mod common;
-#[path = "common/tiny.rs"]
-#[allow(dead_code)] // its variants are for other tests
-mod tiny;
-
-use std::sync::LazyLock;
-
-use common::{DEVICES, golden, repository};
+use crate::common;
+use crate::common::tiny::{IMAGE_TOKEN, SIDE, Tiny};
+use crate::common::{DEVICES, MODEL, golden, repository};
 use mustdrop::{
-    DeviceSelect, Error, Llava, Part, Picture, Pruning, Report,
+    DeviceSelect, Error, Part, Picture, Pruning, Report,
     checkpoint::{Checkpoint, ModelFiles},
     device::Compute,
     drop::{Keep, Turns, prefill::PrefillFilter},
@@ -19,10 +14,6 @@ use mustdrop::{
     weights::Precision,
 };
 use serde_json::json;
-use tiny::{IMAGE_TOKEN, SIDE, Tiny};
-
-static MODEL: LazyLock<Llava> =
-    LazyLock::new(|| Llava::embedded().device(DeviceSelect::Cpu).build().expect("the default model loads"));
 
 fn picture(name: &str) -> Part {
     Part::image_path(repository("models/picture-book").join(name)).expect("a sample picture")

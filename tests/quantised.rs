@@ -1,9 +1,7 @@
 //! Quantised weights: the format, the kernels on both paths against their oracles, and what a model loses.
 
-mod common;
-
+use crate::common::{DEVICES, noise, repository};
 use burn::tensor::{Device, Tensor, TensorData};
-use common::{DEVICES, noise, repository};
 use mustdrop::{
     DeviceSelect, Llava, Part, Picture, Pruning, WeightFormat,
     checkpoint::{Checkpoint, ModelFiles},

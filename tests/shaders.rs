@@ -1,10 +1,8 @@
 //! Every shader on disk is in the kernel table, valid, and bound as its host side binds it.
 
-mod common;
-
 use std::{collections::BTreeSet, fs, path::Path};
 
-use common::repository;
+use crate::common::repository;
 use mustdrop::{kernel::KERNELS, oracle};
 use naga::{
     AddressSpace, Module, StorageAccess, TypeInner,

@@ -1,8 +1,6 @@
 //! SmolLM2-135M, a real Llama of 2024 out of a GGUF file, against transformers' results (tests/golden/smollm2).
 
-mod common;
-
-use common::{golden_json, golden_tensor};
+use crate::common::{golden_json, golden_tensor};
 use mustdrop::{DeviceSelect, TextModel, WeightFormat};
 use serde_json::Value;
 

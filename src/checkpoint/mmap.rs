@@ -1,4 +1,4 @@
-//! Files mapped into memory: the crate's only unsafe code.
+//! Files mapped into memory: the library's only unsafe code.
 //!
 //! A mapping is unsafe because another process may change or cut the file while it is borrowed. Why that is
 //! borne here, as in every program that maps model files (safetensors, candle, llama.cpp):

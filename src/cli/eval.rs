@@ -25,7 +25,8 @@ use crate::{
 #[command(
     after_help = "Each line of the questions is a JSON object:\n  {\"image\": \"1.png\", \"question\": \"Is there a dog?\", \
     \"answers\": [\"yes\"], \"type\": \"yes/no\"}\n\nAn answer is right if it equals one of `answers`, in whatever case, \
-    without punctuation and articles and with\nnumbers as digits."
+    without punctuation and articles and with\nnumbers as digits.\n\n\
+    Examples:\n  mustdrop eval --data questions.jsonl --policies mustdrop,random --keep 64"
 )]
 pub struct Eval {
     /// The questions: JSON lines

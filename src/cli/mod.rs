@@ -29,12 +29,18 @@ mod plan;
 mod pruning;
 #[cfg(feature = "hub")]
 mod pull;
+mod quiet;
 #[cfg(feature = "serve")]
 mod serve;
 mod shell;
 mod trace;
 
-use std::{fs, io, path::Path, process::ExitCode};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::Path,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -99,10 +105,17 @@ pub fn main() -> ExitCode {
 
 /// Runs `command` as a program: logging as `MUSTDROP_LOG` says, Ctrl-C as exit code 130, an error as one
 /// message on stderr and the exit code that stands for it.
+///
+/// To be called first in `main`: it may set variables of the environment, which no other thread may read meanwhile.
 pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    quiet::silence_vulkan_loader();
     let filter = tracing_subscriber::EnvFilter::try_from_env("MUSTDROP_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let is_coloured =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_coloured).with_writer(io::stderr);
+    let log = log.try_init();
     // Only a second logger in the same process makes this fail, and then that one is as good.
     drop(log);
     if let Err(error) = ctrlc::set_handler(interrupt::handle) {

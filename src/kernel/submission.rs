@@ -3,6 +3,9 @@
 //! Windows resets a GPU that is busy with one submission for two seconds, and burn submits by the number of dispatches,
 //! whatever they cost. So products are cut into pieces of at most [`MOST_FLOPS`], and what is queued is submitted
 //! before it exceeds that: a quarter of a second on a GPU that multiplies at 250 GFLOP/s.
+//!
+//! A software adapter computes on the cores that the host runs on, and a host that is far ahead of it spins for room in
+//! burn's queue. There the host sleeps until the work is done, every [`SOFTWARE_FLOPS`].
 
 use std::cell::Cell;
 
@@ -12,6 +15,9 @@ use super::launch;
 
 /// Floating-point operations of one submission, at most; those of single rows aside.
 pub const MOST_FLOPS: u64 = 64 << 30;
+
+/// Operations that a software adapter is given at once: some tenths of a second.
+const SOFTWARE_FLOPS: u64 = 256 << 20;
 
 thread_local! {
     /// Operations queued since the last submission that was asked for here.
@@ -31,18 +37,22 @@ pub fn flops(rows: usize, inputs: usize, outputs: usize) -> u64 {
 
 /// Notes that work of so many operations is about to be queued on the adapter of `tensor`, and submits what is queued
 /// before if both together are too much for one submission.
-pub fn before(flops: u64, tensor: &Tensor<2>) {
-    let (queued, is_due) = after(QUEUED.get(), flops);
+pub fn before(flops: u64, tensor: &Tensor<2>, is_software: bool) {
+    let most = if is_software { SOFTWARE_FLOPS } else { MOST_FLOPS };
+    let (queued, is_due) = after(QUEUED.get(), flops, most);
     QUEUED.set(queued);
-    if is_due {
+    if is_due && is_software {
+        // That the device failed shows where results are read.
+        let _ = tensor.device().sync();
+    } else if is_due {
         launch::submit(tensor);
     }
 }
 
-/// What is queued after adding `flops`, and whether what was queued before has to be submitted first.
-fn after(queued: u64, flops: u64) -> (u64, bool) {
+/// What is queued after adding `flops`, and whether what was queued before has to be submitted first, to stay at `most`.
+fn after(queued: u64, flops: u64, most: u64) -> (u64, bool) {
     match queued.saturating_add(flops) {
-        sum if sum <= MOST_FLOPS => (sum, false),
+        sum if sum <= most => (sum, false),
         _ => (flops, queued > 0),
     }
 }
@@ -61,7 +71,7 @@ mod tests {
             .map(|(inputs, outputs)| flops(640.min(rows_at_once(inputs, outputs)), inputs, outputs))
             .collect();
         for flops in &all {
-            let (now, is_due) = after(queued, *flops);
+            let (now, is_due) = after(queued, *flops, MOST_FLOPS);
             assert!(now <= MOST_FLOPS);
             submissions += u64::from(is_due);
             queued = now;

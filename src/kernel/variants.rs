@@ -8,6 +8,9 @@ pub struct Variants {
     pub attention: bool,
     /// Where products of many rows unpack quantised weights.
     pub unpack: Unpack,
+    /// Whether the adapter is a program on the host's own cores.
+    #[serde(skip)]
+    pub is_software: bool,
 }
 
 /// Where a product of many rows unpacks quantised weights.

@@ -111,7 +111,8 @@ impl Linear {
     fn product(&self, x: &Tensor<2>) -> Tensor<2> {
         let [rows, inputs] = x.dims();
         let parts = self.parts.iter().map(|part| {
-            submission::before(submission::flops(rows, inputs, part.outputs()), x);
+            let flops = submission::flops(rows, inputs, part.outputs());
+            submission::before(flops, x, self.variants.is_software);
             part.product(x, self.variants)
         });
         kernel::join(parts.collect(), 1)

@@ -1,7 +1,5 @@
 //! A writer of GGUF files, true or lying ones, and the tiny model's decoder as such a file.
 
-use std::path::Path;
-
 use super::tiny::{TEXT_WIDTH, Tiny, VOCABULARY};
 
 /// Numbers of value types in the format.
@@ -156,10 +154,6 @@ impl GgufFile {
         bytes.resize(bytes.len().next_multiple_of(self.alignment), 0);
         bytes.extend(data);
         bytes
-    }
-
-    pub fn write(&self, path: &Path) {
-        std::fs::write(path, self.bytes()).expect("a writable folder");
     }
 }
 

@@ -1,9 +1,18 @@
-//! What several tests share: fixtures, devices, tolerances.
-#![allow(dead_code)] // every test binary uses its own part of this
+//! What several tests share: fixtures, devices, models, tolerances.
 
-use std::path::{Path, PathBuf};
+pub mod ggml;
+pub mod gguf;
+#[cfg(feature = "serve")]
+pub mod http;
+pub mod synthetic;
+pub mod tiny;
 
-use mustdrop::DeviceSelect;
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use mustdrop::{DeviceSelect, Llava};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
@@ -11,6 +20,16 @@ use safetensors::SafeTensors;
 /// Both paths of the program. The GPU path needs an adapter, a software one if need be; where none answers,
 /// opening it fails with the command that installs one, and so does the test.
 pub const DEVICES: [DeviceSelect; 2] = [DeviceSelect::Cpu, DeviceSelect::Gpu];
+
+/// The default model on the CPU path, loaded once for all tests.
+pub static MODEL: LazyLock<Llava> = LazyLock::new(|| embedded(DeviceSelect::Cpu));
+
+/// The same on an adapter.
+pub static ON_ADAPTER: LazyLock<Llava> = LazyLock::new(|| embedded(DeviceSelect::Gpu));
+
+fn embedded(device: DeviceSelect) -> Llava {
+    Llava::embedded().device(device).build().expect("the default model loads")
+}
 
 /// The fixtures with expected results of an independent implementation.
 pub const GOLDENS: [&str; 2] = ["half_smooth", "grouped_query"];

@@ -1,0 +1,34 @@
+//! The tests, in one program: burn is linked once, and tests share the opened adapter, its compiled shaders and the
+//! loaded models. `cargo test golden::` picks a file's tests. `device_loss.rs` takes the adapter away, and so is a program
+//! of its own.
+
+mod common;
+
+mod attention;
+mod cache;
+mod chat;
+mod checkpoint;
+mod cli;
+mod config;
+mod doctor;
+mod drop;
+mod drop_kernels;
+mod eval;
+mod generate;
+mod gguf;
+mod golden;
+#[cfg(feature = "hub")]
+mod hub;
+mod kernels;
+mod model;
+mod plan;
+mod policies;
+mod preprocess;
+mod prompt;
+mod pruned;
+mod quantised;
+#[cfg(feature = "serve")]
+mod serve;
+mod shaders;
+mod shell;
+mod smollm2;
