@@ -16,14 +16,13 @@ use std::{
 use burn::tensor::{Device, Distribution, Tensor};
 
 use crate::{
-    device::DeviceInfo,
     error::{Error, Result},
     kernel::{
         self,
+        chunked::{CausalMask, attention},
         quantised::QuantisedMatrix,
         variants::{Unpack, Variants},
     },
-    model::attention::{CausalMask, attention},
 };
 
 const STEP: &str = "compare kernels on the device";
@@ -32,20 +31,21 @@ const RUNS: usize = 2;
 /// Workgroup memory that the kernels over tiles need.
 const TILE_BYTES: u32 = 17 << 10;
 
-/// The variants for an opened adapter: remembered ones, or measured now.
+/// The variants for an opened adapter with so much workgroup memory: those remembered for `name`, which has all that
+/// tells it from others, or measured now.
 ///
 /// # Errors
 ///
 /// [`Error::Device`] if the device fails in the attempt.
-pub(crate) fn variants(device: &Device, info: &DeviceInfo) -> Result<Variants> {
-    if info.max_workgroup_bytes < TILE_BYTES {
+pub(crate) fn variants(device: &Device, name: &str, max_workgroup_bytes: u32) -> Result<Variants> {
+    if max_workgroup_bytes < TILE_BYTES {
         return Ok(Variants::default());
     }
     // One measurement at a time, since two would disturb each other, and one answer for the whole process, since
     // variants differ in the last bits.
     static FOUND: Mutex<Remembered> = Mutex::new(Remembered::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = format!("{} | {} | {} | {}", info.name, info.backend, info.driver, env!("CARGO_PKG_VERSION"));
+    let key = format!("{name} | {}", env!("CARGO_PKG_VERSION"));
     if let Some(variants) = found.get(&key) {
         return Ok(*variants);
     }
@@ -58,7 +58,7 @@ pub(crate) fn variants(device: &Device, info: &DeviceInfo) -> Result<Variants> {
                 unpack: fastest_unpack(device)?,
                 ..Variants::default()
             };
-            tracing::info!(adapter = %info, ?variants, "compared kernels");
+            tracing::info!(adapter = name, ?variants, "compared kernels");
             remembered.insert(key.clone(), variants);
             write(&remembered);
             variants

@@ -1,103 +1,41 @@
-//! A conversation about pictures.
+//! The front of a conversation: questions in, answers out.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
-
-use burn::tensor::Tensor;
+use std::sync::Arc;
 
 use crate::{
-    drop::{Pruning, Turns, prefill::PrefillFilter},
+    answer::Answer,
+    conversation::{Conversation, Encoded, Look},
+    drop::Pruning,
     error::{Error, Result},
-    generate::{Answer, GenerationOptions, Prefilled},
-    image::{Picture, Placement},
+    generation::GenerationOptions,
     llava::Llava,
-    model::{KeyValueCache, PrunedFeatures},
+    part::Part,
     picture_cache::PictureCache,
-    prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
-    report::{PictureReport, PruningReport, Report, Times},
+    prompt::{Role, Turn, TurnPart},
+    shown::Shown,
 };
 
-/// A piece of what the user says: a picture or words.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Part {
-    /// A picture.
-    Image(Picture),
-    /// Words. They are never read as special tokens.
-    Text(String),
-}
-
-impl Part {
-    /// A picture from a PNG, JPEG or WebP file.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Picture`] if the file is missing, no picture, damaged, or too large.
-    pub fn image_path(path: impl AsRef<Path>) -> Result<Self> {
-        Picture::open(path).map(Self::Image)
-    }
-
-    /// Words.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::Text(text.into())
+impl Llava {
+    /// Starts a conversation, which keeps the model as long as it lives.
+    pub fn chat(&self) -> Chat {
+        Chat::new(self.clone())
     }
 }
 
-/// One row of the decoder's input: what it stands for, wherever it lies in a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Row {
-    /// A text token's id.
-    Text(u32),
-    /// A picture's token, by picture and by place in it.
-    Vision { picture: usize, token: usize },
-}
-
-/// A conversation: the turns so far, their pictures, and the decoder's cache of them.
-pub struct Chat<'m> {
-    pub(crate) llava: &'m Llava,
-    pub(crate) turns: Vec<Turn>,
-    /// Every picture shown so far.
-    pictures: Vec<Shown>,
-    pub(crate) cache: KeyValueCache,
-    /// What the rows of the cache stand for, in order.
-    pub(crate) cached: Vec<Row>,
+/// A conversation about pictures.
+///
+/// It may be kept anywhere, and sent to another thread: it shares its model with whoever else has it.
+pub struct Chat {
+    conversation: Conversation,
     options: GenerationOptions,
     pruning: Option<Pruning>,
-    picture_cache: Option<&'m PictureCache>,
+    picture_cache: Option<Arc<PictureCache>>,
 }
 
-/// The pictures of a question, on their way to the decoder.
-#[derive(Debug, Clone, Copy, Default)]
-struct Encoded {
-    time: Duration,
-    /// How many of them a cache had.
-    cached: usize,
-}
-
-/// A picture as the decoder sees it.
-#[derive(Clone)]
-pub(crate) struct Shown {
-    /// `[tokens, text width]`
-    pub embeddings: Tensor<2>,
-    /// What stage V found out, where tokens are dropped.
-    pub pruned: Option<PrunedFeatures>,
-    pub placement: Placement,
-}
-
-impl<'m> Chat<'m> {
-    pub(crate) fn new(llava: &'m Llava) -> Self {
-        Self {
-            llava,
-            turns: Vec::new(),
-            pictures: Vec::new(),
-            cache: llava.model.decoder.new_cache(),
-            cached: Vec::new(),
-            options: GenerationOptions::from_defaults(&llava.defaults),
-            pruning: None,
-            picture_cache: None,
-        }
+impl Chat {
+    fn new(llava: Llava) -> Self {
+        let options = GenerationOptions::from_defaults(&llava.defaults);
+        Self { conversation: Conversation::new(llava), options, pruning: None, picture_cache: None }
     }
 
     /// Replaces the rules for generating answers; at first they are the checkpoint's own.
@@ -120,7 +58,7 @@ impl<'m> Chat<'m> {
     /// [`Error::Argument`] naming the first value outside its range; the rules are then as before.
     pub fn set_pruning(&mut self, pruning: Option<Pruning>) -> Result<()> {
         if let Some(pruning) = &pruning {
-            self.llava.check(pruning)?;
+            self.conversation.llava.check(pruning)?;
         }
         self.pruning = pruning;
         Ok(())
@@ -128,13 +66,17 @@ impl<'m> Chat<'m> {
 
     /// Forgets what was said and shown; the rules stay.
     pub fn clear(&mut self) {
-        self.turns.clear();
-        self.pictures.clear();
-        self.forget();
+        self.conversation.clear();
+    }
+
+    /// Has the next question compute everything anew, for tests of what a cache may not change.
+    #[doc(hidden)]
+    pub fn forget(&mut self) {
+        self.conversation.forget();
     }
 
     /// Takes pictures that were encoded before from `cache`, and leaves others there.
-    pub fn picture_cache(mut self, cache: &'m PictureCache) -> Self {
+    pub fn picture_cache(mut self, cache: Arc<PictureCache>) -> Self {
         self.picture_cache = Some(cache);
         self
     }
@@ -154,7 +96,7 @@ impl<'m> Chat<'m> {
     ///
     /// [`Error::Argument`] if a rule is out of range, [`Error::Prompt`] if the prompt does not fit the
     /// context, [`Error::Device`] if the device fails. The conversation is then as it was before.
-    pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_, 'm>> {
+    pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_>> {
         self.ask_after([], parts)
     }
 
@@ -168,231 +110,52 @@ impl<'m> Chat<'m> {
         &mut self,
         earlier: impl IntoIterator<Item = (Role, Vec<Part>)>,
         parts: impl IntoIterator<Item = Part>,
-    ) -> Result<Answer<'_, 'm>> {
+    ) -> Result<Answer<'_>> {
         self.options.validate()?;
         if let Some(pruning) = &self.pruning {
-            self.llava.check(pruning)?;
+            self.conversation.llava.check(pruning)?;
         }
-        let known = (self.turns.len(), self.pictures.len());
+        let Self { conversation, options, pruning, picture_cache } = self;
+        let known = (conversation.turns.len(), conversation.pictures.len());
         let question = (Role::User, parts.into_iter().collect());
         let turns = earlier.into_iter().chain([question]);
-        let prefilled = self.encode(turns).and_then(|encoded| self.prefill(encoded));
+        let pruning = pruning.as_ref();
+        let look = Look { pruning, cache: picture_cache.as_deref() };
+        let prefilled =
+            conversation.encode(turns, look).and_then(|encoded| conversation.prefill(encoded, pruning));
         if let Err(error) = &prefilled {
-            self.turns.truncate(known.0);
-            self.pictures.truncate(known.1);
+            conversation.turns.truncate(known.0);
+            conversation.pictures.truncate(known.1);
             if matches!(error, Error::Device { .. }) {
-                self.forget();
+                conversation.forget();
             }
         }
         let prefilled = prefilled?;
-        Answer::start(self, prefilled, self.options.clone())
+        Answer::start(conversation, prefilled, options.clone())
     }
 
     /// Asks the first question of a new conversation about one picture, seen before.
     ///
     /// What the cache holds of the picture is used again, unless questions decide what it holds.
-    pub(crate) fn ask_afresh(&mut self, shown: Option<Shown>, question: &str) -> Result<Answer<'_, 'm>> {
-        self.turns.clear();
+    pub(crate) fn ask_afresh(&mut self, shown: Option<Shown>, question: &str) -> Result<Answer<'_>> {
+        let Self { conversation, options, pruning, .. } = self;
+        conversation.turns.clear();
+        conversation.drawn = None;
         if let Some(shown) = shown {
-            self.pictures = vec![shown];
-            self.forget();
+            conversation.pictures = vec![shown];
+            conversation.forget();
         }
-        let (patches, depth) = self.llava.patches_and_depth();
-        if self.pruning.as_ref().is_some_and(|pruning| !pruning.rules().layers(patches, depth).is_empty()) {
-            self.forget();
+        let (patches, depth) = conversation.llava.patches_and_depth();
+        if pruning.as_ref().is_some_and(|pruning| !pruning.rules().layers(patches, depth).is_empty()) {
+            conversation.forget();
         }
         let parts = vec![TurnPart::Image, TurnPart::Text(question.to_owned())];
-        self.turns.push(Turn { role: Role::User, parts });
-        let prefilled = self.prefill(Encoded::default());
+        conversation.turns.push(Turn { role: Role::User, parts });
+        let prefilled = conversation.prefill(Encoded::default(), pruning.as_ref());
         if prefilled.is_err() {
-            self.turns.clear();
-            self.forget();
+            conversation.turns.clear();
+            conversation.forget();
         }
-        Answer::start(self, prefilled?, self.options.clone())
-    }
-
-    fn prefill(&mut self, encoded: Encoded) -> Result<Prefilled> {
-        let llava = self.llava;
-        let start = Instant::now();
-        let prompt = llava.tokenizer.prompt(&self.turns)?;
-        self.check_ids(&prompt)?;
-        let rows = self.rows(&prompt)?;
-        let limit = llava.context_limit();
-        if rows.len() >= limit {
-            return Err(Error::Prompt(format!(
-                "the prompt has {} tokens, expected fewer than the model's context of {limit}; ask a \
-                 shorter question, show fewer pictures or start a new conversation",
-                rows.len()
-            )));
-        }
-        let reused = self.reuse(&rows);
-        let embeddings: Vec<_> = self.pictures.iter().map(|shown| shown.embeddings.clone()).collect();
-        let embeddings = llava.model.splice(&prompt, &embeddings)?.slice([reused..rows.len()]);
-        let positions: Vec<u32> = (reused as u32..rows.len() as u32).collect();
-        let decoder = &llava.model.decoder;
-        let mut filter = self.filter(&rows, reused);
-        let hidden = match &mut filter {
-            Some(filter) => decoder.prefill(embeddings, &positions, &mut self.cache, filter)?,
-            None => decoder.forward(embeddings, &positions, &mut self.cache),
-        };
-        self.cache.next_position = rows.len() as u32;
-        let last = hidden.dims()[0] - 1;
-        let logits = decoder.head(hidden.slice([last..last + 1]));
-        // So that what the prompt took is not booked as the first token's.
-        llava.compute().wait("compute the prompt")?;
-        let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
-        let report = Report {
-            device: llava.device().clone(),
-            prompt_tokens: rows.len(),
-            vision_tokens,
-            reused_tokens: reused,
-            cached_pictures: encoded.cached,
-            new_tokens: 0,
-            kv_rows_per_layer: self.cache.rows_per_layer(),
-            kv_bytes: self.cache.bytes(),
-            pruning: filter.map(|filter| self.pruning_report(&filter, &rows, reused)),
-            stop: None,
-            times: Times { encode: encoded.time, prefill: start.elapsed(), ..Times::default() },
-        };
-        self.cached = rows;
-        Ok(Prefilled { logits, report })
-    }
-
-    /// The vocabulary of the tokenizer's file may be larger than the model's.
-    fn check_ids(&self, prompt: &PromptLayout) -> Result<()> {
-        let vocabulary = self.llava.config.text.vocab_size;
-        let texts = prompt.pieces.iter().filter_map(|piece| match piece {
-            Piece::Text(ids) => Some(ids),
-            Piece::Image(_) => None,
-        });
-        match texts.flatten().find(|id| **id as usize >= vocabulary) {
-            None => Ok(()),
-            Some(id) => Err(Error::Prompt(format!(
-                "the tokenizer makes the token {id}, expected ids below the vocab_size of {vocabulary} in \
-                 config.json: tokenizer.json is of another model"
-            ))),
-        }
-    }
-
-    /// Cuts the cache to what it has in common with `rows`, and returns how many of them that are.
-    fn reuse(&mut self, rows: &[Row]) -> usize {
-        if self.pruning.as_ref().is_some_and(|pruning| pruning.turns == Turns::Requery) {
-            self.forget();
-        }
-        // The last row is always computed: its logits start the answer.
-        let shared = rows.iter().zip(&self.cached).take_while(|(new, old)| new == old).count();
-        let reused = shared.min(rows.len() - 1);
-        let cut = &self.cached[reused..];
-        let is_whole = self.cache.rows_per_layer().iter().all(|rows| *rows == self.cached.len());
-        // Text is in every layer; of a picture that some layers dropped parts of, nothing can be cut off.
-        if !is_whole && cut.iter().any(|row| matches!(row, Row::Vision { .. })) {
-            self.forget();
-            return 0;
-        }
-        self.cache.forget_last(cut.len(), reused as u32);
-        self.cached.truncate(reused);
-        reused
-    }
-
-    /// The filter for the pictures among the rows from `reused` on.
-    fn filter(&self, rows: &[Row], reused: usize) -> Option<PrefillFilter> {
-        let pruning = self.pruning.as_ref()?;
-        let (patches, depth) = self.llava.patches_and_depth();
-        let mut filter = PrefillFilter::new(pruning, patches, depth);
-        for (at, row) in rows[reused..].iter().enumerate() {
-            if let Row::Vision { picture, token: 0 } = row
-                && let Some(pruned) = &self.pictures[*picture].pruned
-            {
-                filter.add_picture(at, &pruned.candidates);
-            }
-        }
-        Some(filter)
-    }
-
-    fn pruning_report(&self, filter: &PrefillFilter, rows: &[Row], reused: usize) -> PruningReport {
-        let vision = &self.llava.config.vision;
-        let new = rows[reused..].iter().filter_map(|row| match row {
-            Row::Vision { picture, token: 0 } => self.pictures.get(*picture),
-            _ => None,
-        });
-        let judged = new.filter_map(|shown| Some((shown.pruned.as_ref()?, shown.placement)));
-        let pictures =
-            judged.zip(&filter.admitted).enumerate().map(|(number, ((pruned, placement), admitted))| {
-                PictureReport::new(pruned, admitted, vision, placement, number, &filter.steps)
-            });
-        PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
-    }
-
-    /// Takes `turns` into the conversation and encodes their pictures.
-    fn encode(&mut self, turns: impl IntoIterator<Item = (Role, Vec<Part>)>) -> Result<Encoded> {
-        let start = Instant::now();
-        let mut cached = 0;
-        for (role, parts) in turns {
-            let mut turn = Turn { role, parts: Vec::with_capacity(parts.len()) };
-            for part in parts {
-                turn.parts.push(match part {
-                    Part::Text(text) => TurnPart::Text(text),
-                    Part::Image(picture) => {
-                        let (shown, is_cached) = self.look(&picture)?;
-                        self.pictures.push(shown);
-                        cached += usize::from(is_cached);
-                        TurnPart::Image
-                    }
-                });
-            }
-            self.turns.push(turn);
-        }
-        // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
-        self.llava.compute().wait("encode the picture")?;
-        Ok(Encoded { time: start.elapsed(), cached })
-    }
-
-    /// The picture as the decoder sees it, and whether the cache had it.
-    fn look(&self, picture: &Picture) -> Result<(Shown, bool)> {
-        let pruning = self.pruning.as_ref();
-        let cache = self.picture_cache.map(|cache| (cache, cache.key(picture, self.llava, pruning)));
-        if let Some(shown) = cache.and_then(|(cache, key)| cache.get(key)) {
-            return Ok((shown, true));
-        }
-        let pixels = self.llava.preprocessor.run(picture)?;
-        let model = &self.llava.model;
-        let pruned = pruning.map(|pruning| model.encode_image_pruned(&pixels.values, pruning)).transpose()?;
-        let shown = Shown {
-            embeddings: match &pruned {
-                Some(pruned) => pruned.features.clone(),
-                None => model.encode_image(&pixels.values),
-            },
-            pruned,
-            placement: pixels.placement,
-        };
-        if let Some((cache, key)) = cache {
-            cache.put(key, &shown, self.llava.config.vision.patches());
-        }
-        Ok((shown, false))
-    }
-
-    /// What each row of `prompt` stands for.
-    fn rows(&self, prompt: &PromptLayout) -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
-        for piece in &prompt.pieces {
-            match piece {
-                Piece::Text(ids) => rows.extend(ids.iter().map(|id| Row::Text(*id))),
-                Piece::Image(picture) => {
-                    let tokens = self.pictures.get(*picture).map_or(0, |shown| shown.embeddings.dims()[0]);
-                    rows.extend((0..tokens).map(|token| Row::Vision { picture: *picture, token }));
-                }
-            }
-        }
-        if rows.is_empty() {
-            return Err(Error::Prompt("the prompt is empty, expected a question or a picture".into()));
-        }
-        Ok(rows)
-    }
-
-    /// Empties the cache: a failed pass leaves it in an unknown state.
-    #[doc(hidden)]
-    pub fn forget(&mut self) {
-        self.cache = self.llava.model.decoder.new_cache();
-        self.cached.clear();
+        Answer::start(conversation, prefilled?, options.clone())
     }
 }

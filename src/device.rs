@@ -291,7 +291,9 @@ impl Compute {
         let Some((instance, info, adapter)) = chosen(select)? else { return Ok(Self::cpu()) };
         let Opened { device, raw, queue } = open_once(instance, adapter)?;
         let is_software = info.device_type == DeviceType::Software;
-        let variants = Variants { is_software, ..calibrate::variants(&device, &info)? };
+        let name = format!("{} | {} | {}", info.name, info.backend, info.driver);
+        let found = calibrate::variants(&device, &name, info.max_workgroup_bytes)?;
+        let variants = Variants { is_software, ..found };
         Ok(Self { device, info, variants, adapter: Some((raw, queue)) })
     }
 

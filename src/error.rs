@@ -5,8 +5,6 @@
 
 use std::path::PathBuf;
 
-use crate::memory::{MemoryLimit, MemoryPlan};
-
 /// The library's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -65,10 +63,10 @@ pub enum Error {
          q4` or `auto`, or take a smaller checkpoint (`mustdrop plan` shows what each needs)"
     )]
     Memory {
-        /// The bound.
-        limit: MemoryLimit,
-        /// The smallest plan that was allowed.
-        plan: Box<MemoryPlan>,
+        /// The bound, and whose it is.
+        limit: String,
+        /// What the smallest plan that was allowed comes to.
+        plan: String,
     },
 
     /// The operating system refused to read or write a file.
@@ -77,6 +75,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The operating system's reason.
+        #[source]
         reason: std::io::Error,
     },
 }

@@ -2,15 +2,16 @@
 //!
 //! [`Llava`] loads a checkpoint in the Hugging Face layout, [`Chat`] holds a conversation about pictures, and
 //! [`Answer`] is an iterator that computes one token each time it is advanced. [`TextModel`] is a Llama alone, out of a GGUF
-//! file. The same code runs on Vulkan,
-//! Metal and DirectX 12, and on the CPU where no adapter answers.
+//! file. The same code runs on Vulkan, Metal and DirectX 12, and on the CPU where no adapter answers.
 //!
-//! Where to read on: the networks are in `model`, their shaders in `shaders/` with what they compute in plain
-//! Rust in [`oracle`], and how a shader meets a tensor in `kernel`.
+//! Where to read on: `docs/architecture.md` in the repository. The networks are in `model`, their shaders in `shaders/` with
+//! what they compute in plain Rust in `oracle`, and how a shader meets a tensor in `kernel`: all of them are there for tests
+//! and benches, hidden in this documentation, and may change at any time.
 
 #![deny(unsafe_code, missing_docs)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::todo, clippy::dbg_macro, clippy::print_stdout)]
 
+mod answer;
 pub mod bench;
 pub mod cache_folder;
 mod calibrate;
@@ -19,13 +20,14 @@ pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+mod conversation;
 pub mod device;
 pub mod doctor;
 pub mod drop;
 mod error;
 #[cfg(feature = "cli")]
 pub mod eval;
-mod generate;
+mod generation;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod image;
@@ -35,8 +37,10 @@ mod llava;
 pub mod memory;
 #[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod oracle;
 mod overlay;
+mod part;
 mod picture_cache;
 pub mod prompt;
 #[doc(hidden)]
@@ -45,6 +49,7 @@ pub mod report;
 pub mod sample;
 #[cfg(feature = "serve")]
 pub mod serve;
+mod shown;
 mod text_model;
 pub mod tokenizer;
 pub mod trace;
@@ -52,13 +57,15 @@ pub mod trace;
 pub mod weight_cache;
 pub mod weights;
 
-pub use chat::{Chat, Part};
+pub use answer::{Answer, Event};
+pub use chat::Chat;
 pub use device::{DeviceInfo, DeviceSelect};
 pub use drop::Pruning;
 pub use error::{Error, Result};
-pub use generate::{Answer, Event, GenerationOptions};
+pub use generation::GenerationOptions;
 pub use image::{Fit, Picture};
 pub use llava::{Llava, LlavaBuilder};
+pub use part::Part;
 pub use picture_cache::PictureCache;
 pub use report::{Report, StopReason};
 pub use sample::Sampling;

@@ -1,10 +1,8 @@
 //! A loaded model: everything a conversation needs.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::Arc};
 
 use crate::{
-    bench::Bench,
-    chat::Chat,
     checkpoint::{Checkpoint, ModelFiles},
     config::{self, GenerationDefaults, ModelConfig},
     device::{Compute, DeviceInfo, DeviceSelect},
@@ -33,10 +31,13 @@ use crate::{
 /// }
 /// # Ok::<(), mustdrop::Error>(())
 /// ```
+///
+/// A clone is the same model once more, not its weights: conversations, threads and requests share one.
+#[derive(Clone)]
 pub struct Llava {
-    pub(crate) model: LlavaModel,
+    pub(crate) model: Arc<LlavaModel>,
     pub(crate) config: ModelConfig,
-    pub(crate) tokenizer: Tokenizer,
+    pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) preprocessor: Preprocessor,
     pub(crate) defaults: GenerationDefaults,
     compute: Compute,
@@ -55,16 +56,6 @@ impl Llava {
     /// Starts to load the model that is compiled into this library (`models/picture-book`).
     pub fn embedded() -> LlavaBuilder {
         LlavaBuilder::new(Ok(ModelFiles::embedded()))
-    }
-
-    /// A new conversation.
-    pub fn chat(&self) -> Chat<'_> {
-        Chat::new(self)
-    }
-
-    /// A bench of this model with so many timed runs a setting, of so many decode steps each.
-    pub fn bench(&self, runs: usize, steps: usize) -> Bench<'_> {
-        Bench { model: &self.model, config: &self.config, compute: &self.compute, runs, steps }
     }
 
     /// A number that tells models apart, whatever folder they lie in.
@@ -229,9 +220,9 @@ impl LlavaBuilder {
         let model = LlavaModel::load_cached(&checkpoint, &config, &compute, precision, cache.as_ref())?;
         let fingerprint = checkpoint.fingerprint();
         Ok(Llava {
-            model,
+            model: Arc::new(model),
             config,
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             preprocessor,
             defaults,
             compute,

@@ -51,7 +51,7 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
     let captions = [
         ["1 VISION".to_owned(), format!("{patches} patches, {} tokens enter", report.tokens.len())],
         ["2 PREFILL".to_owned(), prefill],
-        ["3 DECODE".to_owned(), format!("{last} tokens in the caches")],
+        ["3 DECODE".to_owned(), format!("{last} tokens kept")],
     ];
     let life = lifetimes(report);
     for (stage, caption) in captions.iter().enumerate() {

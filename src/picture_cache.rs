@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{chat::Shown, drop::Pruning, image::Picture, llava::Llava};
+use crate::{drop::Pruning, image::Picture, llava::Llava, shown::Shown};
 
 /// Bytes of an entry for each patch, beside its embeddings: flags, scores and lists of patches.
 const BYTES_PER_PATCH: u64 = 64;

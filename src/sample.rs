@@ -77,6 +77,16 @@ impl Sampler {
         sampler
     }
 
+    /// Goes on with random numbers where another sampler's ended, so that an answer asked for again differs.
+    pub fn resume(&mut self, generator: ChaCha8Rng) {
+        self.generator = generator;
+    }
+
+    /// Where the random numbers are.
+    pub fn generator(&self) -> ChaCha8Rng {
+        self.generator.clone()
+    }
+
     /// What of the logits [`next_among`](Self::next_among) has to see.
     pub fn needs(&self) -> Needs {
         let Sampling { repetition_penalty, temperature, top_k, top_p, .. } = self.rules;
@@ -199,6 +209,20 @@ pub fn most_likely(logits: &[f32]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sampler_goes_on_where_another_ended() {
+        let rules = || Sampling { temperature: 1.0, seed: 3, ..Sampling::default() };
+        let draw = |sampler: &mut Sampler| (0..8).map(|_| sampler.next(vec![0.0; 1000])).collect::<Vec<_>>();
+        let mut whole = Sampler::new(rules(), []);
+        let (first, second) = (draw(&mut whole), draw(&mut whole));
+        let mut before = Sampler::new(rules(), []);
+        assert_eq!(draw(&mut before), first);
+        let mut after = Sampler::new(rules(), []);
+        after.resume(before.generator());
+        assert_eq!(draw(&mut after), second);
+        assert_ne!(first, second);
+    }
 
     fn drawn(rules: Sampling, logits: &[f32], draws: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(rules, []);

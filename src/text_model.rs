@@ -241,7 +241,7 @@ impl TextModelBuilder {
             Some(Value::Unsigned(id)) => u32::try_from(*id).ok(),
             _ => None,
         };
-        let checkpoint = Checkpoint::from_gguf(gguf, &config)?;
+        let checkpoint = Checkpoint::from_gguf(gguf, config.head_dim)?;
         let compute = Compute::open(&self.device)?;
         let precision = memory::precision(self.weights, Stored::of(&checkpoint), compute.info())?;
         let decoder = load_text(&checkpoint, &config, &compute, precision)?;

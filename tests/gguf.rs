@@ -184,7 +184,7 @@ fn every_type_is_read_as_ggml_describes_it() {
         file.set("llama.attention.key_length", U32, 6u32.to_le_bytes());
         let gguf = open(&file.bytes()).expect("a file");
         let config = TextConfig::from_gguf(&gguf).expect("a configuration");
-        let checkpoint = Checkpoint::from_gguf(gguf, &config).expect("tensors");
+        let checkpoint = Checkpoint::from_gguf(gguf, config.head_dim).expect("tensors");
         let plain = checkpoint.tensor("language_model.layers.0.self_attn.v_proj.weight").expect("a tensor");
         let expected = dequantised(kind, &data);
         assert_eq!((plain.shape(), plain.to_f32()), (&[ROWS, width][..], expected.clone()), "type {kind}");

@@ -4,6 +4,7 @@
 
 mod common;
 
+mod architecture;
 mod attention;
 mod cache;
 mod chat;
@@ -20,6 +21,7 @@ mod golden;
 #[cfg(feature = "hub")]
 mod hub;
 mod kernels;
+mod library;
 mod model;
 mod plan;
 mod policies;

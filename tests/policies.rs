@@ -134,13 +134,13 @@ fn pass(device: &DeviceSelect, pruning: &Pruning, full: bool) -> Outcome {
 
 #[test]
 fn both_paths_choose_the_same() {
-    let pruning = PolicyName::ALL.map(|policy| Pruning::policy(policy).keep(Keep::Tokens(3)));
+    let pruning = PolicyName::ALL.iter().map(|policy| Pruning::policy(*policy).keep(Keep::Tokens(3)));
     // Thresholds that drop everything that is not protected, and then everything.
     let mut none_left = Pruning::mustdrop().thresholds(10.0, 10.0);
     none_left.pruning_layers = Some(vec![0]);
     let mut nothing_left = none_left.clone();
     nothing_left.keep_rate = 0.0;
-    for pruning in pruning.into_iter().chain([none_left, nothing_left]) {
+    for pruning in pruning.chain([none_left, nothing_left]) {
         let [cpu, gpu] = DEVICES.map(|device| pass(&device, &pruning, false));
         assert_eq!((&cpu.1, &cpu.2), (&gpu.1, &gpu.2), "{pruning:?}");
         common::assert_close(&gpu.0, &cpu.0, &format!("{pruning:?}"));
@@ -149,7 +149,7 @@ fn both_paths_choose_the_same() {
 
 #[test]
 fn a_class_token_in_the_decoder_is_always_kept() {
-    for policy in PolicyName::ALL {
+    for policy in PolicyName::ALL.iter().copied() {
         let mut pruning = Pruning::policy(policy);
         pruning.keep = (policy != PolicyName::None).then_some(Keep::Tokens(3));
         let [(_, patches, rows), (_, all, more)] =

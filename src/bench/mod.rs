@@ -21,6 +21,7 @@ use crate::{
     device::Compute,
     drop::{Keep, Pruning, prefill::PrefillFilter},
     error::{Error, Result},
+    llava::Llava,
     model::{KeyValueCache, LlavaModel},
     report::{decoder_flops, seconds, tower_flops},
 };
@@ -43,6 +44,13 @@ pub struct Bench<'a> {
     pub runs: usize,
     /// Decode steps of a run.
     pub steps: usize,
+}
+
+impl Llava {
+    /// A bench of this model with so many timed runs a setting, of so many decode steps each.
+    pub fn bench(&self, runs: usize, steps: usize) -> Bench<'_> {
+        Bench { model: &self.model, config: &self.config, compute: self.compute(), runs, steps }
+    }
 }
 
 /// One setting's figures. Times are in seconds.

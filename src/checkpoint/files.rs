@@ -14,6 +14,7 @@ const READ_LIMIT_BYTES: u64 = 64 << 20;
 
 /// Where a model's files come from: a folder, or bytes compiled into the program.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum ModelFiles {
     /// A folder as the Hugging Face hub has it.
     Folder(PathBuf),

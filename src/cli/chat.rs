@@ -86,8 +86,8 @@ impl<'a> Line<'a> {
 }
 
 /// A conversation and what its commands need to know.
-struct Session<'m> {
-    chat: Chat<'m>,
+struct Session {
+    chat: Chat,
     pruning: Option<Pruning>,
     seed: u64,
     /// Pictures that go with the next question.
@@ -140,7 +140,7 @@ impl ChatCommand {
     }
 }
 
-impl Session<'_> {
+impl Session {
     /// Reads and answers line by line, to the end of the input.
     fn run(&mut self, editor: &mut DefaultEditor) -> anyhow::Result<()> {
         loop {

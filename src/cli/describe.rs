@@ -81,7 +81,7 @@ impl Describe {
     /// # Errors
     ///
     /// [`Error::Argument`] if they contradict each other.
-    pub fn chat<'m>(&self, model: &'m Llava) -> crate::Result<Chat<'m>> {
+    pub fn chat(&self, model: &Llava) -> crate::Result<Chat> {
         Ok(match self.pruning.pruning(self.generation.seed)? {
             Some(pruning) => model.chat().pruning(pruning),
             None => model.chat(),

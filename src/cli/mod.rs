@@ -126,8 +126,17 @@ pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say!("error: {error:#}");
-            ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
+            match error.downcast_ref::<Error>() {
+                // Its message has the reasons in it.
+                Some(known) => {
+                    say!("error: {known}");
+                    ExitCode::from(known.exit_code())
+                }
+                None => {
+                    say!("error: {error:#}");
+                    ExitCode::FAILURE
+                }
+            }
         }
     }
 }

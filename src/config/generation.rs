@@ -5,6 +5,7 @@ use crate::{checkpoint::ModelFiles, error::Result};
 
 /// The defaults in `generation_config.json`, with the special tokens of `config.json` behind them.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct GenerationDefaults {
     /// Tokens that end an answer.
     pub eos_token_ids: Vec<u32>,

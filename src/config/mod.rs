@@ -52,6 +52,7 @@ mod limits {
 
 /// The shape of a LLaVA (`config.json`): vision tower, projector and language model.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ModelConfig {
     /// The vision tower.
     pub vision: VisionConfig,
@@ -111,6 +112,7 @@ fn hidden_state(layer: i64, layers: usize) -> Option<usize> {
 
 /// Which tokens of the vision tower the projector sees (`vision_feature_select_strategy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FeatureSelect {
     /// The patches: all but \[CLS\].
     Default,

@@ -7,6 +7,7 @@ use crate::error::Result;
 ///
 /// A Mistral decoder whose sliding window covers every position it may see is the same computation.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TextConfig {
     /// Width of a token's vector.
     pub hidden_size: usize,

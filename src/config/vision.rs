@@ -25,6 +25,7 @@ impl VisionKind {
 
 /// The shape of a vision tower (`vision_config`).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct VisionConfig {
     /// Its architecture.
     pub kind: VisionKind,

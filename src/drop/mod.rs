@@ -9,6 +9,7 @@
 
 pub mod budget;
 pub mod decode;
+#[doc(hidden)]
 pub mod policy;
 pub mod prefill;
 pub mod token_map;
@@ -50,7 +51,8 @@ pub enum Turns {
     /// They stay dropped: only the new question is computed.
     #[default]
     Pin,
-    /// They are all back: the prompt is prefilled again, and the new question's text chooses.
+    /// Those that entered the decoder are back: the prompt is prefilled again, and the new question's text chooses. What
+    /// `[CLS]` kept out under a budget, and what was merged, stays as it is.
     Requery,
 }
 

@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Chat, GenerationOptions, Llava, Picture, Pruning,
-    chat::Shown,
     drop::{Keep, PolicyName},
     error::Result,
     model::TowerFeatures,
+    shown::Shown,
 };
 use questions::Question;
 use records::Record;
@@ -142,7 +142,7 @@ pub fn ask_about(
 }
 
 /// Greedy answers, whatever the checkpoint's own rules are.
-fn chat<'m>(model: &'m Llava, pruning: &Pruning) -> Chat<'m> {
+fn chat(model: &Llava, pruning: &Pruning) -> Chat {
     let options = GenerationOptions { max_new_tokens: 64, ..GenerationOptions::default() };
     model.chat().options(options).pruning(pruning.clone())
 }

@@ -59,7 +59,7 @@ fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std:
         .x_label_formatter(&|tokens| format!("{tokens:.0}"))
         .y_label_formatter(&|percent| format!("{percent:.0}"))
         .draw()?;
-    for (policy, colour) in PolicyName::ALL.into_iter().zip(COLOURS) {
+    for (policy, colour) in PolicyName::ALL.iter().copied().zip(COLOURS) {
         let mut points = curve(policy);
         if let (PolicyName::None, Some((_, dense))) = (policy, points.first().copied()) {
             points = vec![(least, dense), (most, dense)];

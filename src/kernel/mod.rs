@@ -3,6 +3,7 @@
 //! A function here bears the name of its shader. On an adapter it launches the shader; on the CPU path it
 //! runs the oracle of the same name, or library products where those sums are long. Shapes are the oracle's.
 
+pub mod chunked;
 pub mod decode;
 pub mod launch;
 pub mod nn;

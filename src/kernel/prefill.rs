@@ -4,7 +4,9 @@ use burn::tensor::{DType, Int, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Kernel, from_host, host, host_integers, integers,
+    Kernel,
+    chunked::CHUNK,
+    from_host, host, host_integers, integers,
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
 };
 use crate::oracle::prefill::{
@@ -43,8 +45,8 @@ pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2>
         return from_adapter(launch.run([params.rows, params.heads, 1], &params).remove(0));
     }
     let mut log_sum = vec![0.0; rows * heads];
-    for (chunk, log_sum) in log_sum.chunks_mut((SCORE_ROWS * heads).max(1)).enumerate() {
-        let (start, rows) = (chunk * SCORE_ROWS, log_sum.len() / heads);
+    for (chunk, log_sum) in log_sum.chunks_mut((CHUNK * heads).max(1)).enumerate() {
+        let (start, rows) = (chunk * CHUNK, log_sum.len() / heads);
         let scores = scores(&query.clone().slice([start..start + rows]), key, params.scale);
         log_sum.par_iter_mut().enumerate().for_each(|(index, log_sum)| {
             let (row, head) = (index / heads, index % heads);
@@ -88,8 +90,8 @@ pub fn text_attention(
     let log_sum = host(log_sum.clone());
     let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
     let share = share(columns);
-    for (chunk, log_sum) in log_sum.chunks((SCORE_ROWS * heads).max(1)).enumerate() {
-        let (start, rows) = (chunk * SCORE_ROWS, log_sum.len() / heads);
+    for (chunk, log_sum) in log_sum.chunks((CHUNK * heads).max(1)).enumerate() {
+        let (start, rows) = (chunk * CHUNK, log_sum.len() / heads);
         let scores = scores(&query.clone().slice([start..start + rows]), &key, params.scale);
         let shares = sum.par_chunks_mut(share).zip(max.par_chunks_mut(share));
         shares.enumerate().for_each(|(index, (sum, max))| {
@@ -175,10 +177,7 @@ pub fn compact(
     (integers(index, [kept], &device), integers(kept_is_key, [kept], &device))
 }
 
-/// So many rows' scores are in memory at once on the CPU path, which is what [`crate::memory`] counts on.
-const SCORE_ROWS: usize = crate::model::attention::CHUNK;
-
-/// On the CPU path, `scale q·k` of every head, row and column, by a library's product: the oracles' sums of float64
+/// On the CPU path, `scale q·k` of every head and column and of a chunk's rows, by a library's product: the oracles' sums of float64
 /// would take a tenth of a small model's prefill.
 fn scores(query: &Tensor<3>, key: &Tensor<3>, scale: f32) -> Vec<f32> {
     let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());

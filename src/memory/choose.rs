@@ -100,7 +100,7 @@ pub fn choose(
         }
     }
     match (limit, smallest) {
-        (Some(limit), Some(plan)) => Err(Error::Memory { limit, plan: Box::new(plan) }),
+        (Some(limit), Some(plan)) => Err(Error::Memory { limit: limit.to_string(), plan: plan.to_string() }),
         // Not reached: there always is a format.
         _ => Ok(Precision::default()),
     }

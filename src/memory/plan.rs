@@ -11,7 +11,8 @@ use crate::{
     device::{DeviceInfo, DeviceType},
     drop::Pruning,
     error::{Error, Result},
-    model::{Asked, LlavaModel, attention, cache},
+    kernel::chunked,
+    model::{Asked, LlavaModel, cache},
     weights::{Precision, WeightFormat},
 };
 
@@ -244,7 +245,7 @@ impl Tower {
         let rows = vision.patches() + vision.kind.classes();
         let (width, inner) = (vision.hidden_size, vision.intermediate_size);
         let layers = shape.config.feature_states().into_iter().max().unwrap_or(0);
-        let scores = vision.num_attention_heads * rows * rows.min(attention::CHUNK);
+        let scores = vision.num_attention_heads * rows * rows.min(chunked::CHUNK);
         Self {
             // Every layer's state is kept until the features are chosen.
             states: (layers + 1) * rows * width,
@@ -280,7 +281,7 @@ impl Decoder {
         let text = &shape.config.text;
         let (width, inner) = (text.hidden_size, text.intermediate_size);
         let rows = rows.prefill.first().copied().unwrap_or(0);
-        let scores = text.num_attention_heads * rows * rows.min(attention::CHUNK);
+        let scores = text.num_attention_heads * rows * rows.min(chunked::CHUNK);
         let features = shape.picture_rows() * width;
         Self {
             // Gate and up, one of them before and behind the activation; the picture's features stay for later turns.

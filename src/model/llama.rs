@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    attention::{CausalMask, Mixed, cached_attention},
+    attention::{Mixed, cached_attention},
     cache::{Held, KeyValueCache, LayerCache},
     linear::{Linear, RowTable},
     loader::Loader,
@@ -19,7 +19,7 @@ use crate::{
         prefill::{PrefillFilter, Scores, Survivors},
     },
     error::Result,
-    kernel::{self, variants::Variants},
+    kernel::{self, chunked::CausalMask, variants::Variants},
     weights::Precision,
 };
 

@@ -119,7 +119,7 @@ impl Worker {
             shown.push((role, parts));
         }
         let Some((_, question)) = shown.pop().filter(|_| !events.is_closed()) else { return Ok(()) };
-        let mut chat = self.model.chat().picture_cache(&self.cache);
+        let mut chat = self.model.chat().picture_cache(Arc::clone(&self.cache));
         if let Some(pruning) = pruning {
             chat = chat.pruning(pruning);
         }

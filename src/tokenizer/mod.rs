@@ -5,7 +5,7 @@ mod guard;
 mod stop;
 mod stream;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ const LARGEST_LENGTH: f64 = 1e9;
 #[derive(Debug)]
 pub struct Tokenizer {
     /// Decodes: the tokenizer as its file has it.
-    plain: tokenizers::Tokenizer,
+    plain: Arc<tokenizers::Tokenizer>,
     /// Encodes: the same, with special tokens that no text can spell.
     guard: Guard,
     template: ChatTemplate,
@@ -84,7 +84,7 @@ impl Tokenizer {
         Ok(Self {
             bos: tokens.bos.clone(),
             template: ChatTemplate::from_files(files, tokens)?,
-            plain,
+            plain: Arc::new(plain),
             guard,
             image_token,
             model_max_length: config
@@ -125,12 +125,12 @@ impl Tokenizer {
     ///
     /// [`Error::Prompt`] if the tokenizer cannot decode them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.plain.decode(ids, true).map_err(|error| Error::Prompt(format!("decode the answer: {error}")))
+        stream::decode(&self.plain, ids)
     }
 
     /// Starts to decode an answer token by token.
-    pub fn stream(&self) -> TextStream<'_> {
-        TextStream::new(self)
+    pub fn stream(&self) -> TextStream {
+        TextStream::new(Arc::clone(&self.plain))
     }
 
     /// The longest sequence that `tokenizer_config.json` allows, in tokens.

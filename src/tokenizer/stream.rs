@@ -1,30 +1,31 @@
 //! Decoding an answer while it is being made.
 
-use super::Tokenizer;
-use crate::error::Result;
+use std::sync::Arc;
 
-type DecodeStream<'t> = tokenizers::DecodeStream<
-    't,
-    tokenizers::ModelWrapper,
-    tokenizers::NormalizerWrapper,
-    tokenizers::PreTokenizerWrapper,
-    tokenizers::PostProcessorWrapper,
-    tokenizers::DecoderWrapper,
->;
+use tokenizers::{Tokenizer, step_decode_stream};
+
+use crate::error::{Error, Result};
 
 /// Text that grows token by token; a character whose bytes are not complete is held back.
-pub struct TextStream<'t> {
-    tokenizer: &'t Tokenizer,
+pub struct TextStream {
+    tokenizer: Arc<Tokenizer>,
     /// `None` once the tokenizer changed what it had said; the rest then waits for the end.
-    stream: Option<DecodeStream<'t>>,
+    window: Option<Window>,
     ids: Vec<u32>,
     said: String,
 }
 
-impl<'t> TextStream<'t> {
-    pub(super) fn new(tokenizer: &'t Tokenizer) -> Self {
-        let stream = Some(tokenizer.plain.decode_stream(true));
-        Self { tokenizer, stream, ids: Vec::new(), said: String::new() }
+/// The last tokens, which the next one is decoded together with: the library's own state.
+#[derive(Default)]
+struct Window {
+    ids: Vec<u32>,
+    prefix: String,
+    prefix_index: usize,
+}
+
+impl TextStream {
+    pub(super) fn new(tokenizer: Arc<Tokenizer>) -> Self {
+        Self { tokenizer, window: Some(Window::default()), ids: Vec::new(), said: String::new() }
     }
 
     /// Takes the next token and returns the text that became certain with it.
@@ -34,10 +35,13 @@ impl<'t> TextStream<'t> {
     /// None for now: a token the tokenizer cannot continue with waits for [`finish`](Self::finish).
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
         self.ids.push(id);
-        let piece = match self.stream.as_mut().map(|stream| stream.step(id)) {
+        let stepped = self.window.as_mut().map(|Window { ids, prefix, prefix_index }| {
+            step_decode_stream(&self.tokenizer, vec![id], true, ids, prefix, prefix_index)
+        });
+        let piece = match stepped {
             Some(Ok(piece)) => piece,
             Some(Err(_)) | None => {
-                self.stream = None;
+                self.window = None;
                 None
             }
         };
@@ -51,11 +55,16 @@ impl<'t> TextStream<'t> {
     ///
     /// # Errors
     ///
-    /// [`Error::Prompt`](crate::Error::Prompt) if the tokenizer cannot decode the answer.
+    /// [`Error::Prompt`] if the tokenizer cannot decode the answer.
     pub fn finish(&mut self) -> Result<Option<String>> {
-        let whole = self.tokenizer.decode(&self.ids)?;
+        let whole = decode(&self.tokenizer, &self.ids)?;
         let rest = whole.strip_prefix(&self.said).unwrap_or_default().to_owned();
         self.said += &rest;
         Ok((!rest.is_empty()).then_some(rest))
     }
+}
+
+/// The text of `ids`, special tokens left out.
+pub(super) fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
+    tokenizer.decode(ids, true).map_err(|error| Error::Prompt(format!("decode the answer: {error}")))
 }

@@ -16,10 +16,7 @@ use std::{
 use memmap2::Mmap;
 
 use super::{Checkpoint, Location, mmap, quoted, shards::Shard};
-use crate::{
-    config::TextConfig,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 use cursor::Cursor;
 use tensors::TensorInfo;
 use value::Kind;
@@ -136,14 +133,14 @@ fn alignment(metadata: &BTreeMap<String, Value>) -> Result<usize, String> {
 }
 
 impl Checkpoint {
-    /// The tensors of a Llama in a GGUF file, whose shape is `config`, under their canonical names.
+    /// The tensors of a Llama in a GGUF file, whose heads have `head_dim` rows, under their canonical names.
     ///
     /// llama.cpp turns neighbouring pairs of a head's numbers, this program (as transformers) the halves of a
     /// head; rows of queries and keys are therefore read in the order that transformers has them.
     ///
     /// # Errors
     /// [`Error::Model`] naming a tensor that no Llama has.
-    pub fn from_gguf(gguf: Gguf, config: &TextConfig) -> Result<Self> {
+    pub fn from_gguf(gguf: Gguf, head_dim: usize) -> Result<Self> {
         let Gguf { path, map, tensors, .. } = gguf;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut checkpoint =
@@ -158,7 +155,7 @@ impl Checkpoint {
                 };
                 return Err(Error::model(&checkpoint.root, format!("tensor {}: {problem}", quoted(&name))));
             };
-            let interleaved = names::is_rotary(&canonical).then_some(config.head_dim);
+            let interleaved = names::is_rotary(&canonical).then_some(head_dim);
             let location =
                 Location { shard: 0, stored_name: name, dtype: Ok(dtype), shape, range, interleaved };
             checkpoint.insert(canonical, location)?;

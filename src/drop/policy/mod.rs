@@ -38,8 +38,8 @@ pub enum PolicyName {
 
 impl PolicyName {
     /// All of them, MustDrop first.
-    pub const ALL: [Self; 6] =
-        [Self::MustDrop, Self::None, Self::Random, Self::Pool, Self::FastV, Self::VisionZip];
+    pub const ALL: &'static [Self] =
+        &[Self::MustDrop, Self::None, Self::Random, Self::Pool, Self::FastV, Self::VisionZip];
 
     /// The name as it is written on the command line.
     pub fn as_str(self) -> &'static str {
@@ -69,8 +69,9 @@ impl FromStr for PolicyName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| {
-            Error::argument("--policy", Self::ALL.map(Self::as_str).join(", "), format!("{text:?}"))
+        Self::ALL.iter().copied().find(|policy| policy.as_str() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|policy| policy.as_str()).collect();
+            Error::argument("--policy", names.join(", "), format!("{text:?}"))
         })
     }
 }

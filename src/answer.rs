@@ -3,71 +3,15 @@
 use std::time::Instant;
 
 use crate::{
-    chat::{Chat, Row},
-    config::GenerationDefaults,
-    error::{Error, Result},
+    conversation::{Conversation, Prefilled, Row},
+    error::Result,
+    generation::GenerationOptions,
     model::{Candidates, Logits},
     prompt::{Role, Turn, TurnPart},
     report::{Report, StopReason},
-    sample::{Needs, Sampler, Sampling},
+    sample::{Needs, Sampler},
     tokenizer::{StopStrings, TextStream},
 };
-
-/// Tokens an answer may have where neither the caller nor the checkpoint says.
-const DEFAULT_NEW_TOKENS: usize = 512;
-
-/// Rules for one answer.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct GenerationOptions {
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// The most tokens an answer may have.
-    pub max_new_tokens: usize,
-    /// Texts at which the answer ends; they are not part of it.
-    pub stop: Vec<String>,
-}
-
-impl Default for GenerationOptions {
-    /// Greedy, up to 512 tokens.
-    fn default() -> Self {
-        Self { sampling: Sampling::default(), max_new_tokens: DEFAULT_NEW_TOKENS, stop: Vec::new() }
-    }
-}
-
-impl GenerationOptions {
-    /// What a checkpoint's `generation_config.json` asks for.
-    pub(crate) fn from_defaults(defaults: &GenerationDefaults) -> Self {
-        let mut sampling = Sampling::default();
-        if let Some(penalty) = defaults.repetition_penalty {
-            sampling.repetition_penalty = penalty;
-        }
-        if defaults.do_sample {
-            sampling.temperature = defaults.temperature.unwrap_or(1.0);
-            sampling.top_k = defaults.top_k.filter(|k| *k > 0);
-            // As with `top_k`, 0 means that nothing is cut off.
-            sampling.top_p = defaults.top_p.filter(|p| *p > 0.0);
-        }
-        Self {
-            sampling,
-            max_new_tokens: defaults.max_new_tokens.unwrap_or(DEFAULT_NEW_TOKENS),
-            stop: Vec::new(),
-        }
-    }
-
-    /// Checks that every value lies in its range.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Argument`] naming the first value outside its range.
-    pub fn validate(&self) -> Result<()> {
-        self.sampling.validate()?;
-        if self.max_new_tokens == 0 {
-            return Err(Error::argument("max_new_tokens", "a whole number from 1 up", "0"));
-        }
-        StopStrings::new(&self.stop).map(drop)
-    }
-}
 
 /// What happens while an answer is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,19 +23,15 @@ pub enum Event {
     Done(StopReason),
 }
 
-/// A prompt that went through the decoder.
-pub(crate) struct Prefilled {
-    pub logits: Logits,
-    pub report: Report,
-}
-
 /// An answer in the making: an iterator of [`Event`]s that computes one token at a time.
 ///
-/// It ends after [`Event::Done`] or an error. Dropping it keeps what was said in the conversation.
-pub struct Answer<'c, 'm> {
-    chat: &'c mut Chat<'m>,
+/// A text comes as soon as it is certain, which may take several tokens: of a character that has only begun, or of what
+/// may become a stop string, nothing is said yet. It ends after [`Event::Done`] or an error. Dropping it keeps what was said in the conversation.
+pub struct Answer<'c> {
+    conversation: &'c mut Conversation,
+    seed: u64,
     sampler: Sampler,
-    stream: TextStream<'m>,
+    stream: TextStream,
     stop_strings: StopStrings,
     max_new_tokens: usize,
     next: Next,
@@ -116,21 +56,26 @@ enum State {
     Ended,
 }
 
-impl<'c, 'm> Answer<'c, 'm> {
+impl<'c> Answer<'c> {
     pub(crate) fn start(
-        chat: &'c mut Chat<'m>,
+        conversation: &'c mut Conversation,
         prefilled: Prefilled,
         options: GenerationOptions,
     ) -> Result<Self> {
-        let prompt = chat.cached.iter().filter_map(|row| match row {
+        let prompt = conversation.cached.iter().filter_map(|row| match row {
             Row::Text(id) => Some(*id),
             Row::Vision { .. } => None,
         });
-        let sampler = Sampler::new(options.sampling, prompt);
+        let seed = options.sampling.seed;
+        let mut sampler = Sampler::new(options.sampling, prompt);
+        if let Some((_, generator)) = conversation.drawn.take().filter(|(drawn, _)| *drawn == seed) {
+            sampler.resume(generator);
+        }
         Ok(Self {
-            stream: chat.llava.tokenizer.stream(),
+            stream: conversation.llava.tokenizer.stream(),
             stop_strings: StopStrings::new(&options.stop)?,
-            chat,
+            conversation,
+            seed,
             sampler,
             max_new_tokens: options.max_new_tokens,
             next: Next::Sample(Box::new(prefilled.logits)),
@@ -165,12 +110,16 @@ impl<'c, 'm> Answer<'c, 'm> {
         let start = Instant::now();
         let logits = match &self.next {
             Next::Sample(logits) => logits.as_ref().clone(),
-            Next::Decode(token) => self.decode(*token)?,
+            Next::Decode(token) => {
+                let logits = self.conversation.decode(*token);
+                self.report.kv_rows_per_layer = self.conversation.cache.rows_per_layer();
+                self.report.kv_bytes = self.conversation.cache.bytes();
+                logits
+            }
         };
         let token = self.choose(&logits)?;
         self.report.times.decode += start.elapsed();
-        let chat = &*self.chat;
-        if chat.llava.defaults.eos_token_ids.contains(&token) {
+        if self.conversation.llava.defaults.eos_token_ids.contains(&token) {
             return self.end(StopReason::StopToken);
         }
         self.report.new_tokens += 1;
@@ -184,7 +133,7 @@ impl<'c, 'm> Answer<'c, 'm> {
         if self.report.new_tokens == self.max_new_tokens {
             return Ok(certain + &self.end(StopReason::MaxNewTokens)?);
         }
-        if self.chat.cached.len() + 1 >= self.chat.llava.context_limit() {
+        if self.conversation.cached.len() + 1 >= self.conversation.llava.context_limit() {
             return Ok(certain + &self.end(StopReason::ContextFull)?);
         }
         Ok(certain)
@@ -212,19 +161,6 @@ impl<'c, 'm> Answer<'c, 'm> {
         Ok(self.sampler.next(logits.read()?))
     }
 
-    /// Runs `token` through the decoder and returns the logits behind it.
-    fn decode(&mut self, token: u32) -> Result<Logits> {
-        let chat = &mut *self.chat;
-        let decoder = &chat.llava.model.decoder;
-        let position = chat.cache.next_position;
-        let hidden = decoder.forward(decoder.embed(&[token]), &[position], &mut chat.cache);
-        chat.cache.next_position = position + 1;
-        chat.cached.push(Row::Text(token));
-        self.report.kv_rows_per_layer = chat.cache.rows_per_layer();
-        self.report.kv_bytes = chat.cache.bytes();
-        Ok(decoder.head(hidden))
-    }
-
     /// Ends the answer and returns the text that was held back.
     fn end(&mut self, reason: StopReason) -> Result<String> {
         let rest = self.stream.finish()?.unwrap_or_default();
@@ -239,7 +175,7 @@ impl<'c, 'm> Answer<'c, 'm> {
     }
 }
 
-impl Iterator for Answer<'_, '_> {
+impl Iterator for Answer<'_> {
     type Item = Result<Event>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -259,7 +195,7 @@ impl Iterator for Answer<'_, '_> {
                     }
                     Err(error) => {
                         self.state = State::Ended;
-                        self.chat.forget();
+                        self.conversation.forget();
                         return Some(Err(error));
                     }
                 },
@@ -268,9 +204,10 @@ impl Iterator for Answer<'_, '_> {
     }
 }
 
-impl Drop for Answer<'_, '_> {
+impl Drop for Answer<'_> {
     fn drop(&mut self) {
+        self.conversation.drawn = Some((self.seed, self.sampler.generator()));
         let said = TurnPart::Text(std::mem::take(&mut self.text));
-        self.chat.turns.push(Turn { role: Role::Assistant, parts: vec![said] });
+        self.conversation.turns.push(Turn { role: Role::Assistant, parts: vec![said] });
     }
 }

@@ -1,0 +1,276 @@
+//! A conversation's state: what was said and shown, and what the decoder's cache holds of it.
+
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    drop::{Pruning, Turns, prefill::PrefillFilter},
+    error::{Error, Result},
+    image::Picture,
+    llava::Llava,
+    model::{KeyValueCache, Logits},
+    part::Part,
+    picture_cache::PictureCache,
+    prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
+    report::{PictureReport, PruningReport, Report, Times},
+    shown::Shown,
+};
+
+/// One row of the decoder's input: what it stands for, wherever it lies in a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// A text token's id.
+    Text(u32),
+    /// A picture's token, by picture and by place in it.
+    Vision { picture: usize, token: usize },
+}
+
+/// The turns so far, their pictures, and the decoder's cache of them.
+pub(crate) struct Conversation {
+    pub llava: Llava,
+    pub turns: Vec<Turn>,
+    /// Every picture shown so far.
+    pub pictures: Vec<Shown>,
+    pub cache: KeyValueCache,
+    /// What the rows of the cache stand for, in order.
+    pub cached: Vec<Row>,
+    /// Where the last answer's random numbers ended, and the seed that they began with.
+    pub drawn: Option<(u64, ChaCha8Rng)>,
+}
+
+/// The pictures of a question, on their way to the decoder.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Encoded {
+    time: Duration,
+    /// How many of them a cache had.
+    cached: usize,
+}
+
+/// How pictures are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look<'a> {
+    /// Which of their tokens are dropped.
+    pub pruning: Option<&'a Pruning>,
+    /// Where encoded pictures are kept.
+    pub cache: Option<&'a PictureCache>,
+}
+
+/// A prompt that went through the decoder.
+pub(crate) struct Prefilled {
+    pub logits: Logits,
+    pub report: Report,
+}
+
+impl Conversation {
+    pub fn new(llava: Llava) -> Self {
+        let cache = llava.model.decoder.new_cache();
+        Self { llava, turns: Vec::new(), pictures: Vec::new(), cache, cached: Vec::new(), drawn: None }
+    }
+
+    /// Forgets what was said and shown.
+    pub fn clear(&mut self) {
+        self.turns.clear();
+        self.pictures.clear();
+        self.drawn = None;
+        self.forget();
+    }
+
+    /// Runs `token` through the decoder and returns the logits behind it.
+    pub fn decode(&mut self, token: u32) -> Logits {
+        let decoder = &self.llava.model.decoder;
+        let position = self.cache.next_position;
+        let hidden = decoder.forward(decoder.embed(&[token]), &[position], &mut self.cache);
+        self.cache.next_position = position + 1;
+        self.cached.push(Row::Text(token));
+        decoder.head(hidden)
+    }
+
+    /// Runs what is new of the prompt through the decoder, dropping tokens as `pruning` says.
+    pub fn prefill(&mut self, encoded: Encoded, pruning: Option<&Pruning>) -> Result<Prefilled> {
+        let llava = self.llava.clone();
+        let start = Instant::now();
+        let prompt = llava.tokenizer.prompt(&self.turns)?;
+        self.check_ids(&prompt)?;
+        let rows = self.rows(&prompt)?;
+        let limit = llava.context_limit();
+        if rows.len() >= limit {
+            return Err(Error::Prompt(format!(
+                "the prompt has {} tokens, expected fewer than the model's context of {limit}; ask a \
+                 shorter question, show fewer pictures or start a new conversation",
+                rows.len()
+            )));
+        }
+        let reused = self.reuse(&rows, pruning);
+        let embeddings: Vec<_> = self.pictures.iter().map(|shown| shown.embeddings.clone()).collect();
+        let embeddings = llava.model.splice(&prompt, &embeddings)?.slice([reused..rows.len()]);
+        let positions: Vec<u32> = (reused as u32..rows.len() as u32).collect();
+        let decoder = &llava.model.decoder;
+        let mut filter = self.filter(&rows, reused, pruning);
+        let hidden = match &mut filter {
+            Some(filter) => decoder.prefill(embeddings, &positions, &mut self.cache, filter)?,
+            None => decoder.forward(embeddings, &positions, &mut self.cache),
+        };
+        self.cache.next_position = rows.len() as u32;
+        let last = hidden.dims()[0] - 1;
+        let logits = decoder.head(hidden.slice([last..last + 1]));
+        // So that what the prompt took is not booked as the first token's.
+        llava.compute().wait("compute the prompt")?;
+        let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
+        let report = Report {
+            device: llava.device().clone(),
+            prompt_tokens: rows.len(),
+            vision_tokens,
+            reused_tokens: reused,
+            cached_pictures: encoded.cached,
+            new_tokens: 0,
+            kv_rows_per_layer: self.cache.rows_per_layer(),
+            kv_bytes: self.cache.bytes(),
+            pruning: filter.map(|filter| self.pruning_report(&filter, &rows, reused)),
+            stop: None,
+            times: Times { encode: encoded.time, prefill: start.elapsed(), ..Times::default() },
+        };
+        self.cached = rows;
+        Ok(Prefilled { logits, report })
+    }
+
+    /// The vocabulary of the tokenizer's file may be larger than the model's.
+    fn check_ids(&self, prompt: &PromptLayout) -> Result<()> {
+        let vocabulary = self.llava.config.text.vocab_size;
+        let texts = prompt.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(ids) => Some(ids),
+            Piece::Image(_) => None,
+        });
+        match texts.flatten().find(|id| **id as usize >= vocabulary) {
+            None => Ok(()),
+            Some(id) => Err(Error::Prompt(format!(
+                "the tokenizer makes the token {id}, expected ids below the vocab_size of {vocabulary} in \
+                 config.json: tokenizer.json is of another model"
+            ))),
+        }
+    }
+
+    /// Cuts the cache to what it has in common with `rows`, and returns how many of them that are.
+    fn reuse(&mut self, rows: &[Row], pruning: Option<&Pruning>) -> usize {
+        if pruning.is_some_and(|pruning| pruning.turns == Turns::Requery) {
+            self.forget();
+        }
+        // The last row is always computed: its logits start the answer.
+        let shared = rows.iter().zip(&self.cached).take_while(|(new, old)| new == old).count();
+        let reused = shared.min(rows.len() - 1);
+        let cut = &self.cached[reused..];
+        let is_whole = self.cache.rows_per_layer().iter().all(|rows| *rows == self.cached.len());
+        // Text is in every layer; of a picture that some layers dropped parts of, nothing can be cut off.
+        if !is_whole && cut.iter().any(|row| matches!(row, Row::Vision { .. })) {
+            self.forget();
+            return 0;
+        }
+        self.cache.forget_last(cut.len(), reused as u32);
+        self.cached.truncate(reused);
+        reused
+    }
+
+    /// The filter for the pictures among the rows from `reused` on.
+    fn filter(&self, rows: &[Row], reused: usize, pruning: Option<&Pruning>) -> Option<PrefillFilter> {
+        let pruning = pruning?;
+        let (patches, depth) = self.llava.patches_and_depth();
+        let mut filter = PrefillFilter::new(pruning, patches, depth);
+        for (at, row) in rows[reused..].iter().enumerate() {
+            if let Row::Vision { picture, token: 0 } = row
+                && let Some(pruned) = &self.pictures[*picture].pruned
+            {
+                filter.add_picture(at, &pruned.candidates);
+            }
+        }
+        Some(filter)
+    }
+
+    fn pruning_report(&self, filter: &PrefillFilter, rows: &[Row], reused: usize) -> PruningReport {
+        let vision = &self.llava.config.vision;
+        let new = rows[reused..].iter().filter_map(|row| match row {
+            Row::Vision { picture, token: 0 } => self.pictures.get(*picture),
+            _ => None,
+        });
+        let judged = new.filter_map(|shown| Some((shown.pruned.as_ref()?, shown.placement)));
+        let pictures =
+            judged.zip(&filter.admitted).enumerate().map(|(number, ((pruned, placement), admitted))| {
+                PictureReport::new(pruned, admitted, vision, placement, number, &filter.steps)
+            });
+        PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
+    }
+
+    /// Takes `turns` into the conversation and encodes their pictures.
+    pub fn encode(
+        &mut self,
+        turns: impl IntoIterator<Item = (Role, Vec<Part>)>,
+        rules: Look,
+    ) -> Result<Encoded> {
+        let start = Instant::now();
+        let mut cached = 0;
+        for (role, parts) in turns {
+            let mut turn = Turn { role, parts: Vec::with_capacity(parts.len()) };
+            for part in parts {
+                turn.parts.push(match part {
+                    Part::Text(text) => TurnPart::Text(text),
+                    Part::Image(picture) => {
+                        let (shown, is_cached) = self.look(&picture, rules)?;
+                        self.pictures.push(shown);
+                        cached += usize::from(is_cached);
+                        TurnPart::Image
+                    }
+                });
+            }
+            self.turns.push(turn);
+        }
+        // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
+        self.llava.compute().wait("encode the picture")?;
+        Ok(Encoded { time: start.elapsed(), cached })
+    }
+
+    /// The picture as the decoder sees it, and whether the cache had it.
+    fn look(&self, picture: &Picture, Look { pruning, cache }: Look) -> Result<(Shown, bool)> {
+        let cache = cache.map(|cache| (cache, cache.key(picture, &self.llava, pruning)));
+        if let Some(shown) = cache.and_then(|(cache, key)| cache.get(key)) {
+            return Ok((shown, true));
+        }
+        let pixels = self.llava.preprocessor.run(picture)?;
+        let model = &self.llava.model;
+        let pruned = pruning.map(|pruning| model.encode_image_pruned(&pixels.values, pruning)).transpose()?;
+        let shown = Shown {
+            embeddings: match &pruned {
+                Some(pruned) => pruned.features.clone(),
+                None => model.encode_image(&pixels.values),
+            },
+            pruned,
+            placement: pixels.placement,
+        };
+        if let Some((cache, key)) = cache {
+            cache.put(key, &shown, self.llava.config.vision.patches());
+        }
+        Ok((shown, false))
+    }
+
+    /// What each row of `prompt` stands for.
+    fn rows(&self, prompt: &PromptLayout) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for piece in &prompt.pieces {
+            match piece {
+                Piece::Text(ids) => rows.extend(ids.iter().map(|id| Row::Text(*id))),
+                Piece::Image(picture) => {
+                    let tokens = self.pictures.get(*picture).map_or(0, |shown| shown.embeddings.dims()[0]);
+                    rows.extend((0..tokens).map(|token| Row::Vision { picture: *picture, token }));
+                }
+            }
+        }
+        if rows.is_empty() {
+            return Err(Error::Prompt("the prompt is empty, expected a question or a picture".into()));
+        }
+        Ok(rows)
+    }
+
+    /// Empties the cache: a failed pass leaves it in an unknown state.
+    pub fn forget(&mut self) {
+        self.cache = self.llava.model.decoder.new_cache();
+        self.cached.clear();
+    }
+}
