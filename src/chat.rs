@@ -137,6 +137,7 @@ impl Chat {
     /// Asks the first question of a new conversation about one picture, seen before.
     ///
     /// What the cache holds of the picture is used again, unless questions decide what it holds.
+    #[cfg(feature = "cli")]
     pub(crate) fn ask_afresh(&mut self, shown: Option<Shown>, question: &str) -> Result<Answer<'_>> {
         let Self { conversation, options, pruning, .. } = self;
         conversation.turns.clear();

@@ -53,9 +53,9 @@ impl Llava {
         LlavaBuilder::new(ModelFiles::folder(path))
     }
 
-    /// Starts to load the model that is compiled into this library (`models/picture-book`).
+    /// Starts to load the model that is compiled into this library (`models/picture-book`), with the feature `embedded`.
     pub fn embedded() -> LlavaBuilder {
-        LlavaBuilder::new(Ok(ModelFiles::embedded()))
+        LlavaBuilder::new(ModelFiles::embedded())
     }
 
     /// A number that tells models apart, whatever folder they lie in.

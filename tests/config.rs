@@ -160,7 +160,8 @@ fn the_embedding_is_tied_by_the_text_part_else_by_what_is_stored() {
 
     let golden = "tests/golden/half_smooth/config.json";
     let golden = ModelConfig::parse(&repository_file(golden), Path::new(golden)).expect("supported");
-    let with_head = Checkpoint::open(&ModelFiles::embedded()).expect("the model in the program");
+    let with_head =
+        Checkpoint::open(&ModelFiles::embedded().expect("inside")).expect("the model in the program");
     assert!(!golden.tied_head(&with_head), "transformers 4 wrote true, but the head is stored");
 }
 
@@ -260,7 +261,7 @@ fn generation_defaults_fall_back_to_the_configuration() {
     let (_folder, files) = folder(&[("config.json", json!({}))]);
     assert_eq!(GenerationDefaults::from_files(&files).expect("Llama's").eos_token_ids, [2]);
 
-    let embedded = GenerationDefaults::from_files(&ModelFiles::embedded()).expect("valid");
+    let embedded = GenerationDefaults::from_files(&ModelFiles::embedded().expect("inside")).expect("valid");
     assert_eq!((embedded.eos_token_ids, embedded.max_new_tokens), (vec![2], Some(40)));
 
     for (name, value) in [("temperature", json!(-1)), ("top_p", json!(1.5)), ("max_new_tokens", json!(0))] {

@@ -23,6 +23,7 @@ mod hub;
 mod kernels;
 mod library;
 mod model;
+mod package;
 mod plan;
 mod policies;
 mod preprocess;

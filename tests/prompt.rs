@@ -97,7 +97,7 @@ fn readable(layout: &PromptLayout) -> String {
 
 #[test]
 fn the_default_models_prompt_is_the_one_transformers_makes() {
-    let files = ModelFiles::embedded();
+    let files = ModelFiles::embedded().expect("the model in the program");
     let tokenizer = Tokenizer::from_files(&files, 4).expect("the default model's tokenizer");
     let layout = tokenizer.prompt(&[user(&["what is in the picture?"])]).expect("a prompt");
     let reference =

@@ -143,7 +143,7 @@ fn in_model(name: &serde_json::Value) -> std::path::PathBuf {
 
 /// The mean negative log-likelihood of transformers' answers about the sample pictures, under the default model.
 fn loss(weights: Precision) -> f64 {
-    let files = ModelFiles::embedded();
+    let files = ModelFiles::embedded().expect("the model in the program");
     let config = ModelConfig::from_files(&files).expect("a configuration");
     let tokenizer = Tokenizer::from_files(&files, config.image_token).expect("a tokenizer");
     let preprocessor = preprocessor(&files, &config.vision).expect("a preprocessor");

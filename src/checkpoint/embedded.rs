@@ -1,7 +1,9 @@
 //! The model inside the program.
 
 use super::ModelFiles;
+use crate::error::{Error, Result};
 
+#[cfg(picture_book)]
 macro_rules! picture_book {
     ($($name:literal),* $(,)?) => {
         &[$(($name, include_bytes!(concat!("../../models/picture-book/", $name)))),*]
@@ -9,6 +11,7 @@ macro_rules! picture_book {
 }
 
 /// `models/picture-book` of the repository.
+#[cfg(picture_book)]
 static PICTURE_BOOK: &[(&str, &[u8])] = picture_book![
     "config.json",
     "generation_config.json",
@@ -19,10 +22,24 @@ static PICTURE_BOOK: &[(&str, &[u8])] = picture_book![
     "tokenizer_config.json",
 ];
 
+/// Without the feature `embedded`, or the file of its weights, there is no model inside.
+#[cfg(not(picture_book))]
+static PICTURE_BOOK: &[(&str, &[u8])] = &[];
+
 impl ModelFiles {
     /// The files of the model that is compiled into this library (`models/picture-book`).
-    pub fn embedded() -> Self {
-        Self::Embedded(PICTURE_BOOK)
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] if there is none: the feature `embedded` is off, or the library came from the package registry,
+    /// which takes no file of that size.
+    pub fn embedded() -> Result<Self> {
+        if PICTURE_BOOK.is_empty() {
+            let problem = "this build has no model inside it; name one with `--model`, or build from the repository \
+                           with the feature `embedded`";
+            return Err(Error::model("models/picture-book", problem));
+        }
+        Ok(Self::Embedded(PICTURE_BOOK))
     }
 }
 

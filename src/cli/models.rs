@@ -35,7 +35,7 @@ impl Models {
         let hub = Hub::from_env()?;
         let output = Output {
             cache: hub.cache_folder().display().to_string(),
-            embedded_parameters: Checkpoint::open(&ModelFiles::embedded())?.parameters(),
+            embedded_parameters: Checkpoint::open(&ModelFiles::embedded()?)?.parameters(),
             models: hub.models()?,
         };
         if self.json {

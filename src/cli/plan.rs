@@ -121,7 +121,7 @@ impl Plan {
             return Ok((shape.to_string(), ModelShape::of_config(shape.config()?)?));
         }
         let files = match &self.model {
-            None => ModelFiles::embedded(),
+            None => ModelFiles::embedded()?,
             // Planning is no reason to fetch gigabytes.
             Some(model) => ModelFiles::folder(locate(model, true)?)?,
         };

@@ -1,0 +1,13 @@
+//! Finds out whether the weights of the model inside the program are there: packages of the registry, which takes no
+//! file of their size, come without them.
+
+use std::{env, path::Path};
+
+fn main() {
+    const WEIGHTS: &str = "models/picture-book/model.safetensors";
+    println!("cargo::rerun-if-changed={WEIGHTS}");
+    println!("cargo::rustc-check-cfg=cfg(picture_book)");
+    if env::var_os("CARGO_FEATURE_EMBEDDED").is_some() && Path::new(WEIGHTS).exists() {
+        println!("cargo::rustc-cfg=picture_book");
+    }
+}
