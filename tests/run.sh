@@ -82,14 +82,24 @@ missing() {
     echo "$1 is missing, and the server's tests need it: $2" >&2
     exit 1
 }
-[ -x "$tools/python/bin/python" ] || python3 -m venv "$tools/python" || missing "Python's venv" "install python3-venv"
-"$tools/python/bin/python" -c 'import openai, sys; sys.exit(openai.__version__ != "3.54.0")' 2>/dev/null ||
-    "$tools/python/bin/python" -m pip install --quiet openai==3.54.0
+python3="$(command -v python3 || command -v python)" || missing Python "install Python 3.9 or newer"
+[ -d "$tools/python" ] || "$python3" -m venv "$tools/python" || missing "Python's venv" "install python3-venv"
+python="$tools/python/bin/python"
+[ -x "$python" ] || python="$tools/python/Scripts/python"
+"$python" -c 'import openai, sys; sys.exit(openai.__version__ != "3.54.0")' 2>/dev/null ||
+    "$python" -m pip install --quiet openai==3.54.0
 command -v npm >/dev/null || missing npm "install Node.js 20 or newer"
 [ -d "$tools/node_modules/playwright-core" ] ||
     npm install --silent --no-save --prefix "$tools" playwright-core@1.65.1
 # CHROMIUM may name the program of a browser that is there; else it is looked for, and installed where none is.
-browser() { command -v chromium-headless-shell || command -v chromium || command -v google-chrome || true; }
+browser() {
+    local name
+    for name in chromium-headless-shell chromium google-chrome \
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" \
+        "/c/Program Files/Google/Chrome/Application/chrome.exe"; do
+        if command -v "$name"; then return; fi
+    done
+}
 CHROMIUM="${CHROMIUM:-$(browser)}"
 if [ -z "$CHROMIUM" ] && command -v apt-get >/dev/null; then
     as_root apt-get update -qq
@@ -111,7 +121,7 @@ serve() {
     done
 }
 serve --token secret
-"$tools/python/bin/python" tests/serve/openai_client.py "$url/v1" models/picture-book/sample_5.png
+"$python" tests/serve/openai_client.py "$url/v1" models/picture-book/sample_5.png
 kill "$server"
 wait "$server" || true
 serve
