@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::{
+    cancel,
     conversation::{Conversation, Prefilled, Row},
     error::Result,
     generation::GenerationOptions,
@@ -111,7 +112,8 @@ impl<'c> Answer<'c> {
         let logits = match &self.next {
             Next::Sample(logits) => logits.as_ref().clone(),
             Next::Decode(token) => {
-                let logits = self.conversation.decode(*token);
+                let flag = self.conversation.cancel.clone();
+                let logits = cancel::during(flag.as_ref(), || self.conversation.decode(*token))?;
                 self.report.kv_rows_per_layer = self.conversation.cache.rows_per_layer();
                 self.report.kv_bytes = self.conversation.cache.bytes();
                 logits

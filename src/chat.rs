@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     answer::Answer,
+    cancel::{self, Cancel},
     conversation::{Conversation, Encoded, Look},
     drop::Pruning,
     error::{Error, Result},
@@ -75,6 +76,13 @@ impl Chat {
         self.conversation.forget();
     }
 
+    /// Has `flag` stop questions and answers: they end with [`Error::Cancelled`] within a layer of the network. What was
+    /// said until then stays in the conversation; a question that was not answered yet does not.
+    pub fn cancel(mut self, flag: Cancel) -> Self {
+        self.conversation.cancel = Some(flag);
+        self
+    }
+
     /// Takes pictures that were encoded before from `cache`, and leaves others there.
     pub fn picture_cache(mut self, cache: Arc<PictureCache>) -> Self {
         self.picture_cache = Some(cache);
@@ -95,7 +103,8 @@ impl Chat {
     /// # Errors
     ///
     /// [`Error::Argument`] if a rule is out of range, [`Error::Prompt`] if the prompt does not fit the
-    /// context, [`Error::Device`] if the device fails. The conversation is then as it was before.
+    /// context, [`Error::Device`] if the device fails, [`Error::Cancelled`] if that was asked for. The conversation is
+    /// then as it was before.
     pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_>> {
         self.ask_after([], parts)
     }
@@ -121,12 +130,14 @@ impl Chat {
         let turns = earlier.into_iter().chain([question]);
         let pruning = pruning.as_ref();
         let look = Look { pruning, cache: picture_cache.as_deref() };
-        let prefilled =
-            conversation.encode(turns, look).and_then(|encoded| conversation.prefill(encoded, pruning));
+        let flag = conversation.cancel.clone();
+        let prefilled = cancel::during(flag.as_ref(), || {
+            conversation.encode(turns, look).and_then(|encoded| conversation.prefill(encoded, pruning))
+        });
         if let Err(error) = &prefilled {
             conversation.turns.truncate(known.0);
             conversation.pictures.truncate(known.1);
-            if matches!(error, Error::Device { .. }) {
+            if matches!(error, Error::Device { .. } | Error::Cancelled) {
                 conversation.forget();
             }
         }

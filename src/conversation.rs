@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
+    cancel::{self, Cancel},
     drop::{Pruning, Turns, prefill::PrefillFilter},
     error::{Error, Result},
     image::Picture,
@@ -37,6 +38,8 @@ pub(crate) struct Conversation {
     pub cached: Vec<Row>,
     /// Where the last answer's random numbers ended, and the seed that they began with.
     pub drawn: Option<(u64, ChaCha8Rng)>,
+    /// What stops it in the middle of a question or an answer.
+    pub cancel: Option<Cancel>,
 }
 
 /// The pictures of a question, on their way to the decoder.
@@ -65,7 +68,15 @@ pub(crate) struct Prefilled {
 impl Conversation {
     pub fn new(llava: Llava) -> Self {
         let cache = llava.model.decoder.new_cache();
-        Self { llava, turns: Vec::new(), pictures: Vec::new(), cache, cached: Vec::new(), drawn: None }
+        Self {
+            llava,
+            turns: Vec::new(),
+            pictures: Vec::new(),
+            cache,
+            cached: Vec::new(),
+            drawn: None,
+            cancel: None,
+        }
     }
 
     /// Forgets what was said and shown.
@@ -77,13 +88,14 @@ impl Conversation {
     }
 
     /// Runs `token` through the decoder and returns the logits behind it.
-    pub fn decode(&mut self, token: u32) -> Logits {
+    pub fn decode(&mut self, token: u32) -> Result<Logits> {
         let decoder = &self.llava.model.decoder;
         let position = self.cache.next_position;
         let hidden = decoder.forward(decoder.embed(&[token]), &[position], &mut self.cache);
         self.cache.next_position = position + 1;
         self.cached.push(Row::Text(token));
-        decoder.head(hidden)
+        cancel::check()?;
+        Ok(decoder.head(hidden))
     }
 
     /// Runs what is new of the prompt through the decoder, dropping tokens as `pruning` says.
@@ -111,6 +123,7 @@ impl Conversation {
             Some(filter) => decoder.prefill(embeddings, &positions, &mut self.cache, filter)?,
             None => decoder.forward(embeddings, &positions, &mut self.cache),
         };
+        cancel::check()?;
         self.cache.next_position = rows.len() as u32;
         let last = hidden.dims()[0] - 1;
         let logits = decoder.head(hidden.slice([last..last + 1]));
@@ -222,6 +235,7 @@ impl Conversation {
             }
             self.turns.push(turn);
         }
+        cancel::check()?;
         // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
         self.llava.compute().wait("encode the picture")?;
         Ok(Encoded { time: start.elapsed(), cached })
@@ -244,6 +258,7 @@ impl Conversation {
             pruned,
             placement: pixels.placement,
         };
+        cancel::check()?;
         if let Some((cache, key)) = cache {
             cache.put(key, &shown, self.llava.config.vision.patches());
         }

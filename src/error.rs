@@ -69,6 +69,10 @@ pub enum Error {
         plan: String,
     },
 
+    /// Somebody asked to stop ([`Cancel`](crate::Cancel)).
+    #[error("stopped, as was asked for")]
+    Cancelled,
+
     /// The operating system refused to read or write a file.
     #[error("{}: {reason}", path.display())]
     Io {
@@ -106,13 +110,14 @@ impl Error {
         Self::Io { path: path.into(), reason }
     }
 
-    /// The process exit code that stands for this error: 2 usage, 3 model, 4 device, 5 memory, 1 otherwise.
+    /// The process exit code that stands for this error: 2 usage, 3 model, 4 device, 5 memory, 130 stopped, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Argument { .. } | Self::Picture { .. } | Self::Prompt(_) => 2,
             Self::Model { .. } => 3,
             Self::Device { .. } => 4,
             Self::Memory { .. } => 5,
+            Self::Cancelled => 130,
             Self::Io { .. } => 1,
         }
     }

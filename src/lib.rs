@@ -15,6 +15,7 @@ mod answer;
 pub mod bench;
 pub mod cache_folder;
 mod calibrate;
+mod cancel;
 mod chat;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
@@ -58,6 +59,7 @@ pub mod weight_cache;
 pub mod weights;
 
 pub use answer::{Answer, Event};
+pub use cancel::Cancel;
 pub use chat::Chat;
 pub use device::{DeviceInfo, DeviceSelect};
 pub use drop::Pruning;

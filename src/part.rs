@@ -19,7 +19,7 @@ impl Part {
     ///
     /// # Errors
     ///
-    /// [`Error::Picture`] if the file is missing, no picture, damaged, or too large.
+    /// [`Error::Picture`](crate::Error::Picture) if the file is missing, no picture, damaged, or too large.
     pub fn image_path(path: impl AsRef<Path>) -> Result<Self> {
         Picture::open(path).map(Self::Image)
     }

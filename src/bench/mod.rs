@@ -108,8 +108,8 @@ impl Bench<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) for a budget the model cannot keep,
-    /// [`Error::Device`](crate::Error::Device) if the device fails.
+    /// [`Error::Argument`] for a budget the model cannot keep,
+    /// [`Error::Device`] if the device fails.
     pub fn run(
         &self,
         dense: bool,

@@ -109,22 +109,15 @@ impl ChatCommand {
         let model = builder.build()?;
         spinner.finish_and_clear();
         say!("device: {}, weights: {}; /help lists the commands", model.device(), model.weight_format());
-        let mut chat = model.chat();
+        let interrupts = Interrupts::caught();
+        let mut chat = model.chat().cancel(interrupts.flag());
         self.generation.adjust(chat.options_mut());
         if let Some(pruning) = &pruning {
             model.check(pruning)?;
             chat = chat.pruning(pruning.clone());
         }
         let seed = self.generation.seed;
-        let mut session = Session {
-            chat,
-            pruning,
-            seed,
-            waiting,
-            last: None,
-            shown: None,
-            interrupts: Interrupts::caught(),
-        };
+        let mut session = Session { chat, pruning, seed, waiting, last: None, shown: None, interrupts };
         let mut editor = DefaultEditor::new()?;
         // What was typed in earlier sessions is a comfort: without it, everything works.
         let folder = cache_folder::path().filter(|folder| fs::create_dir_all(folder).is_ok());
@@ -223,7 +216,14 @@ impl Session {
         let parts: Vec<Part> =
             self.waiting.iter().cloned().map(Part::Image).chain([Part::text(question)]).collect();
         self.interrupts.clear();
-        let mut answer = self.chat.ask(parts)?;
+        let mut answer = match self.chat.ask(parts) {
+            Err(Error::Cancelled) => {
+                self.interrupts.clear();
+                say!("(stopped)");
+                return Ok(());
+            }
+            asked => asked?,
+        };
         let report = answer.report().pruning.as_ref();
         if let Some(picture) = self.waiting.pop() {
             // Where earlier pictures had to be computed again, they come first.
@@ -234,9 +234,13 @@ impl Session {
         let mut stdout = io::stdout();
         let mut stopped = self.interrupts.happened();
         while !stopped && let Some(event) = answer.next() {
-            if let Event::Text(piece) = event? {
-                stdout.write_all(piece.as_bytes())?;
-                stdout.flush()?;
+            match event {
+                Ok(Event::Text(piece)) => {
+                    stdout.write_all(piece.as_bytes())?;
+                    stdout.flush()?;
+                }
+                Ok(_) | Err(Error::Cancelled) => {}
+                Err(error) => return Err(error.into()),
             }
             stopped = self.interrupts.happened();
         }

@@ -1,11 +1,16 @@
 //! Ctrl-C: the end of the program, or of an answer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::Cancel;
 
 /// Whether Ctrl-C is caught rather than ending the program.
 static CAUGHT: AtomicBool = AtomicBool::new(false);
-/// Whether it was pressed since.
-static HAPPENED: AtomicBool = AtomicBool::new(false);
+/// Raised when it is pressed while it is caught.
+static PRESSED: LazyLock<Cancel> = LazyLock::new(Cancel::new);
 
 /// Ctrl-C, caught as long as this lives.
 #[derive(Debug)]
@@ -20,12 +25,17 @@ impl Interrupts {
 
     /// Forgets that it was pressed.
     pub(super) fn clear(&self) {
-        HAPPENED.store(false, Ordering::SeqCst);
+        PRESSED.reset();
+    }
+
+    /// What it raises.
+    pub(super) fn flag(&self) -> Cancel {
+        PRESSED.clone()
     }
 
     /// Whether it was pressed.
     pub(super) fn happened(&self) -> bool {
-        HAPPENED.load(Ordering::SeqCst)
+        PRESSED.is_cancelled()
     }
 }
 
@@ -38,8 +48,10 @@ impl Drop for Interrupts {
 /// What Ctrl-C does.
 pub(super) fn handle() {
     // Whoever presses it twice does not want to wait until the first is noticed.
-    let is_first = CAUGHT.load(Ordering::SeqCst) && !HAPPENED.swap(true, Ordering::SeqCst);
-    if !is_first {
+    let is_first = CAUGHT.load(Ordering::SeqCst) && !PRESSED.is_cancelled();
+    if is_first {
+        PRESSED.cancel();
+    } else {
         // Files appear by renaming, whole or not at all, so the process may simply end.
         std::process::exit(130);
     }

@@ -6,6 +6,7 @@ use super::{
     attention::everywhere, class_attention::ClassAttention, linear::Linear, loader::Loader, norm::LayerNorm,
 };
 use crate::{
+    cancel,
     config::{Activation, FeatureSelect, ModelConfig, VisionConfig, VisionKind},
     error::Result,
     kernel::variants::Variants,
@@ -93,8 +94,8 @@ impl VisionTower {
     pub(super) fn states(&self, state: Tensor<2>, done: usize) -> Vec<Tensor<2>> {
         let mut states = vec![state];
         for layer in self.layers.iter().skip(done) {
-            let next = layer.forward(states[states.len() - 1].clone());
-            states.push(next);
+            let state = states[states.len() - 1].clone();
+            states.push(if cancel::is_due() { state } else { layer.forward(state) });
         }
         states
     }

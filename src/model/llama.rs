@@ -12,6 +12,7 @@ use super::{
     rope::Rope,
 };
 use crate::{
+    cancel,
     config::{Activation, TextConfig},
     device::Compute,
     drop::{
@@ -100,6 +101,9 @@ impl Decoder {
         let mut pass = Pass::new(&self.rope, positions, &x.device());
         let mut stream = Stream { x, delta: None };
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            if cancel::is_due() {
+                break;
+            }
             let attended = layer.attend(stream, &mut pass, cache);
             stream = layer.finish(attended.x, attended.mixed.output);
         }
@@ -127,6 +131,7 @@ impl Decoder {
         let mut pass = Pass::new(&self.rope, positions, &x.device());
         let mut stream = Stream { x, delta: None };
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
+            cancel::check()?;
             let Attended { mut x, mixed, query, held } = layer.attend(stream, &mut pass, cache);
             let mut output = mixed.output;
             if filter.is_due(index) {

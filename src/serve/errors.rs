@@ -70,7 +70,11 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::Argument { .. } | Error::Picture { .. } | Error::Prompt(_) => StatusCode::BAD_REQUEST,
-            Error::Model { .. } | Error::Device { .. } | Error::Memory { .. } | Error::Io { .. } => {
+            Error::Model { .. }
+            | Error::Device { .. }
+            | Error::Memory { .. }
+            | Error::Cancelled
+            | Error::Io { .. } => {
                 tracing::error!("{error}");
                 StatusCode::INTERNAL_SERVER_ERROR
             }
