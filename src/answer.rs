@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use crate::{
-    cancel,
+    cancel::{self, Cancel},
     conversation::{Conversation, Prefilled, Row},
-    error::Result,
+    error::{Error, Result},
     generation::GenerationOptions,
     model::{Candidates, Logits},
     prompt::{Role, Turn, TurnPart},
@@ -27,7 +27,8 @@ pub enum Event {
 /// An answer in the making: an iterator of [`Event`]s that computes one token at a time.
 ///
 /// A text comes as soon as it is certain, which may take several tokens: of a character that has only begun, or of what
-/// may become a stop string, nothing is said yet. It ends after [`Event::Done`] or an error. Dropping it keeps what was said in the conversation.
+/// may become a stop string, nothing is said yet. It ends after [`Event::Done`] or an error. Dropping it keeps what was
+/// said in the conversation.
 pub struct Answer<'c> {
     conversation: &'c mut Conversation,
     seed: u64,
@@ -182,6 +183,12 @@ impl Iterator for Answer<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            let flag = self.conversation.cancel.as_ref();
+            if self.state == State::Running && flag.is_some_and(Cancel::is_cancelled) {
+                // Between two tokens the cache is whole, and serves the next question.
+                self.state = State::Ended;
+                return Some(Err(Error::Cancelled));
+            }
             match self.state {
                 State::Ended => return None,
                 State::Ending(reason) => {

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 
 /// A flag that another thread raises to stop a question or its answer ([`Chat::cancel`](crate::Chat::cancel)).
 ///
-/// It is looked at before every layer of the tower and of the decoder. Clones are the same flag.
+/// It is looked at before every token and before every layer of the tower and of the decoder; what an adapter has been
+/// given until then, it finishes. Clones are the same flag.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
@@ -38,29 +39,61 @@ impl Cancel {
     }
 }
 
+/// What this thread is at.
+#[derive(Default)]
+struct Work {
+    flag: Option<Cancel>,
+    /// Whether a layer found the flag raised, and was left out: lowering it does not bring the layer back.
+    is_stopped: bool,
+}
+
 thread_local! {
-    /// The flag of the work that this thread is at: layers need not hand it on to each other.
-    static CURRENT: RefCell<Option<Cancel>> = const { RefCell::new(None) };
+    /// Layers need not hand the flag on to each other.
+    static CURRENT: RefCell<Work> = RefCell::default();
 }
 
 /// Works with `flag` being looked at.
 pub(crate) fn during<T>(flag: Option<&Cancel>, work: impl FnOnce() -> T) -> T {
-    struct Before(Option<Cancel>);
+    struct Before(Work);
     impl Drop for Before {
         fn drop(&mut self) {
-            CURRENT.replace(self.0.take());
+            CURRENT.replace(std::mem::take(&mut self.0));
         }
     }
-    let _before = Before(CURRENT.replace(flag.cloned()));
+    let _before = Before(CURRENT.replace(Work { flag: flag.cloned(), is_stopped: false }));
     work()
 }
 
 /// Whether the work is to end. A layer that finds so computes nothing, and what comes out of the pass means nothing.
 pub(crate) fn is_due() -> bool {
-    CURRENT.with_borrow(|flag| flag.as_ref().is_some_and(Cancel::is_cancelled))
+    CURRENT.with_borrow_mut(|work| {
+        work.is_stopped |= work.flag.as_ref().is_some_and(Cancel::is_cancelled);
+        work.is_stopped
+    })
 }
 
 /// Ends the work if it is to end.
 pub(crate) fn check() -> Result<()> {
     if is_due() { Err(Error::Cancelled) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_left_something_out_ends_even_if_the_flag_is_lowered() {
+        let flag = Cancel::new();
+        during(Some(&flag), || {
+            assert!(check().is_ok());
+            flag.cancel();
+            assert!(is_due());
+            flag.reset();
+            assert!(matches!(check(), Err(Error::Cancelled)));
+            during(None, || assert!(check().is_ok(), "other work in between is not concerned"));
+            assert!(is_due());
+        });
+        assert!(!is_due());
+        during(Some(&flag), || assert!(check().is_ok(), "nor is what comes later"));
+    }
 }

@@ -76,8 +76,9 @@ impl Chat {
         self.conversation.forget();
     }
 
-    /// Has `flag` stop questions and answers: they end with [`Error::Cancelled`] within a layer of the network. What was
-    /// said until then stays in the conversation; a question that was not answered yet does not.
+    /// Has `flag` stop questions and answers: they end with [`Error::Cancelled`] before the next layer of a network on the
+    /// CPU, and on an adapter behind what it was given. What was said until then stays in the conversation; a question
+    /// that was not answered yet does not.
     pub fn cancel(mut self, flag: Cancel) -> Self {
         self.conversation.cancel = Some(flag);
         self

@@ -129,6 +129,7 @@ impl Conversation {
         let logits = decoder.head(hidden.slice([last..last + 1]));
         // So that what the prompt took is not booked as the first token's.
         llava.compute().wait("compute the prompt")?;
+        cancel::check()?;
         let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
         let report = Report {
             device: llava.device().clone(),
@@ -238,6 +239,7 @@ impl Conversation {
         cancel::check()?;
         // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
         self.llava.compute().wait("encode the picture")?;
+        cancel::check()?;
         Ok(Encoded { time: start.elapsed(), cached })
     }
 

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 
 /// Rules for choosing the next token, applied in the order of the fields.
 ///
-/// The same rules, seed and logits give the same tokens on every machine.
+/// The same rules, seed and logits give the same tokens on every machine; with `top_p` on an adapter, but for the rounding
+/// of what all tokens weigh together, which is summed there.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Sampling {
@@ -20,7 +21,8 @@ pub struct Sampling {
     pub top_k: Option<usize>,
     /// Keeps the most likely tokens until their probabilities sum to `p` (arXiv 1904.09751).
     pub top_p: Option<f32>,
-    /// Seed of the generator that draws among what is kept.
+    /// Seed of the generator that draws among what is kept. A conversation's answers go on with its numbers, so that what is
+    /// asked again is answered differently; another seed begins anew.
     pub seed: u64,
 }
 
