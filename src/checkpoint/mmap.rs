@@ -1,9 +1,9 @@
-//! Files mapped into memory: the library's only unsafe code.
+//! Files mapped into memory: the only unsafe code outside the program's own start (`cli::quiet`).
 //!
 //! A mapping is unsafe because another process may change or cut the file while it is borrowed. Why that is
 //! borne here, as in every program that maps model files (safetensors, candle, llama.cpp):
 //!
-//! - The map is read-only and private, and only whole regular files are mapped.
+//! - The map is read-only, and only whole regular files are mapped.
 //! - What decides about control flow and sizes (the header) is copied out and checked once; afterwards the
 //!   bytes are only ever read as numbers, for which every bit pattern is a value. A file changed under the
 //!   program gives wrong weights, as it would have a moment earlier.
@@ -33,7 +33,7 @@ pub(crate) fn map(path: &Path) -> Result<Option<Mmap>> {
 /// Only advice: where it is not understood, the pages go when memory runs short.
 #[cfg(unix)]
 pub(crate) fn release(map: &Mmap, range: Range<usize>) {
-    // SAFETY: `DontNeed` discards changes to a private mapping, and a read-only one has none: the borrowed
+    // SAFETY: `DontNeed` forgets pages of the file that were read, which come back as the file has them: the borrowed
     // bytes keep their values, under the same condition on the file as above.
     let advised =
         unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };

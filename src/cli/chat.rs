@@ -164,6 +164,10 @@ impl Session {
         match line {
             Line::Nothing | Line::Quit => {}
             Line::Help => say!("{COMMANDS}"),
+            Line::Image(path) | Line::Overlay(path) if path.as_os_str().is_empty() => {
+                say!("error: expected the path of a file behind it; /help lists the commands");
+            }
+            Line::Keep("") => say!("error: /keep: expected a number of tokens, a share such as 12%, or off"),
             Line::Unknown(word) => say!("error: {word} is no command; /help lists them"),
             Line::Image(path) => {
                 let picture = Picture::open(path)?;

@@ -25,8 +25,8 @@ pub(super) struct Models {
 #[derive(Serialize)]
 struct Output {
     cache: String,
-    /// Numbers in the model inside the program.
-    embedded_parameters: u64,
+    /// Numbers in the model inside the program, if there is one.
+    embedded_parameters: Option<u64>,
     models: Vec<CachedModel>,
 }
 
@@ -35,7 +35,10 @@ impl Models {
         let hub = Hub::from_env()?;
         let output = Output {
             cache: hub.cache_folder().display().to_string(),
-            embedded_parameters: Checkpoint::open(&ModelFiles::embedded()?)?.parameters(),
+            embedded_parameters: match ModelFiles::embedded() {
+                Ok(files) => Some(Checkpoint::open(&files)?.parameters()),
+                Err(_) => None,
+            },
             models: hub.models()?,
         };
         if self.json {
@@ -43,12 +46,9 @@ impl Models {
         }
         let mut table = Table::new();
         table.load_preset(ASCII_MARKDOWN).set_header(["--model", "revision", "size", "runs"]);
-        table.add_row([
-            "(none given)",
-            "inside the program",
-            &format!("{} numbers", output.embedded_parameters),
-            "yes",
-        ]);
+        if let Some(numbers) = output.embedded_parameters {
+            table.add_row(["(none given)", "inside the program", &format!("{numbers} numbers"), "yes"]);
+        }
         for model in &output.models {
             let runs = match (&model.problem, model.complete) {
                 (Some(_), _) => "no: not a model of this kind".to_owned(),

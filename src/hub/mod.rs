@@ -192,7 +192,7 @@ impl Hub {
         progress(Step::Found {
             licence: listing.licence.as_deref(),
             files: listing.files.len(),
-            bytes: listing.files.iter().map(|file| file.bytes).sum(),
+            bytes: listing.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes)),
         });
         let folder = Folder::new(&self.cache, name);
         let next = AtomicUsize::new(0);

@@ -177,8 +177,8 @@ pub fn compact(
     (integers(index, [kept], &device), integers(kept_is_key, [kept], &device))
 }
 
-/// On the CPU path, `scale q·k` of every head and column and of a chunk's rows, by a library's product: the oracles' sums of float64
-/// would take a tenth of a small model's prefill.
+/// On the CPU path, `scale q·k` of every head, of a chunk's rows and of every column, by a library's product: the oracles'
+/// sums of float64 would take a tenth of a small model's prefill.
 fn scores(query: &Tensor<3>, key: &Tensor<3>, scale: f32) -> Vec<f32> {
     let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
     let group = heads / key_heads;
