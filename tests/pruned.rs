@@ -1,6 +1,5 @@
 //! Dropping in the model and in conversations: what must hold on every path, whatever the weights.
 
-use crate::common;
 use crate::common::tiny::{IMAGE_TOKEN, SIDE, Tiny};
 use crate::common::{DEVICES, MODEL, golden, repository};
 use mustdrop::{
@@ -8,10 +7,9 @@ use mustdrop::{
     checkpoint::{Checkpoint, ModelFiles},
     device::Compute,
     drop::{Keep, Turns, prefill::PrefillFilter},
-    kernel::variants::{Unpack, Variants},
+    kernel::variants::Variants,
     model::LlavaModel,
     trace::Fixture,
-    weights::Precision,
 };
 use serde_json::json;
 
@@ -35,15 +33,15 @@ type Passed = (Vec<f32>, Vec<Vec<usize>>, Vec<usize>, Vec<usize>);
 
 /// A pass over a golden fixture's prompt with dropping.
 fn pass(device: &DeviceSelect, pruning: &Pruning) -> Passed {
-    pass_with(&Compute::open(device).expect("a device"), false, pruning)
+    pass_on(&Compute::open(device).expect("a device"), pruning)
 }
 
-/// The same on an opened device, with weights in a precision.
-fn pass_with(compute: &Compute, precision: impl Into<Precision>, pruning: &Pruning) -> Passed {
+/// The same on an opened device.
+fn pass_on(compute: &Compute, pruning: &Pruning) -> Passed {
     let fixture = Fixture::open(&golden("grouped_query")).expect("a fixture");
     let files = ModelFiles::folder(golden("grouped_query")).expect("a folder");
     let checkpoint = Checkpoint::open(&files).expect("weights");
-    let model = LlavaModel::load(&checkpoint, &fixture.config, compute, precision).expect("a model");
+    let model = LlavaModel::load(&checkpoint, &fixture.config, compute, false).expect("a model");
     let image = model.encode_image_pruned(&fixture.pixels, pruning).expect("an image");
     let mut filter = PrefillFilter::new(pruning, fixture.config.vision.patches(), model.decoder.depth());
     filter.add_picture(20, &image.candidates);
@@ -109,23 +107,8 @@ fn both_paths_keep_the_same_under_a_budget() {
     // Whichever kernels the adapter is given for the same work.
     for attention in [false, true] {
         let compute = adapter.clone().with_variants(Variants { attention, ..adapter.variants() });
-        let gpu = pass_with(&compute, false, &pruning);
+        let gpu = pass_on(&compute, &pruning);
         assert_eq!((&cpu.1, &cpu.2, &cpu.3), (&gpu.1, &gpu.2, &gpu.3), "tiled attention: {attention}");
-    }
-}
-
-#[test]
-fn every_way_to_unpack_quantised_weights_gives_the_same_logits() {
-    let pruning = Pruning::none();
-    let quantised = Precision { half: false, bits: Some(4) };
-    let adapter = Compute::open(&DeviceSelect::Gpu).expect("an adapter");
-    let passes = Unpack::ALL.map(|unpack| {
-        let compute = adapter.clone().with_variants(Variants { unpack, ..adapter.variants() });
-        pass_with(&compute, quantised, &pruning).0
-    });
-    let cpu = pass_with(&Compute::open(&DeviceSelect::Cpu).expect("the CPU path"), quantised, &pruning).0;
-    for (logits, unpack) in passes.iter().zip(Unpack::ALL) {
-        common::assert_close(logits, &cpu, &format!("{unpack:?}"));
     }
 }
 

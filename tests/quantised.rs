@@ -1,6 +1,6 @@
 //! Quantised weights: the format, the kernels on both paths against their oracles, and what a model loses.
 
-use crate::common::{DEVICES, noise, repository};
+use crate::common::{DEVICES, assert_close, noise, repository, synthetic};
 use burn::tensor::{Device, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect, Llava, Part, Picture, Pruning, WeightFormat,
@@ -8,7 +8,10 @@ use mustdrop::{
     config::{ModelConfig, preprocessor},
     device::Compute,
     drop::Keep,
-    kernel::{quantised::QuantisedMatrix, variants::Unpack},
+    kernel::{
+        quantised::QuantisedMatrix,
+        variants::{Unpack, Variants},
+    },
     model::LlavaModel,
     oracle::quantised::{self as oracle, QuantisedParams},
     prompt::{Piece, Role, Turn, TurnPart},
@@ -228,4 +231,31 @@ fn both_paths_answer_alike() {
         answer.complete().expect("answered")
     });
     assert_eq!(answers[0], answers[1]);
+}
+
+#[test]
+fn every_way_to_unpack_gives_the_same_logits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    synthetic::write(folder.path(), &synthetic::config(128, 2, 96));
+    let files = ModelFiles::folder(folder.path()).expect("a folder");
+    let (checkpoint, config) = (
+        Checkpoint::open(&files).expect("weights"),
+        ModelConfig::from_files(&files).expect("a configuration"),
+    );
+    let logits = |compute: &Compute| {
+        let quantised = Precision { half: false, bits: Some(4) };
+        let model = LlavaModel::load(&checkpoint, &config, compute, quantised).expect("a model");
+        let picture = model.encode_image(&noise(3, 3 * 336 * 336));
+        let rows = Tensor::cat(vec![picture, model.decoder.embed(&[1, 2, 3])], 0);
+        let positions: Vec<u32> = (0..rows.dims()[0] as u32).collect();
+        let hidden = model.decoder.forward(rows, &positions, &mut model.decoder.new_cache());
+        let last = hidden.dims()[0] - 1;
+        model.decoder.logits(hidden.slice([last..last + 1])).expect("logits")
+    };
+    let expected = logits(&Compute::open(&DeviceSelect::Cpu).expect("the CPU path"));
+    let adapter = Compute::open(&DeviceSelect::Gpu).expect("an adapter");
+    for unpack in Unpack::ALL {
+        let found = logits(&adapter.clone().with_variants(Variants { unpack, ..adapter.variants() }));
+        assert_close(&found, &expected, &format!("{unpack:?}"));
+    }
 }

@@ -16,8 +16,8 @@ use super::launch;
 /// Floating-point operations of one submission, at most; those of single rows aside.
 pub const MOST_FLOPS: u64 = 64 << 30;
 
-/// Operations that a software adapter is given at once: some tenths of a second.
-const SOFTWARE_FLOPS: u64 = 256 << 20;
+/// Operations that a software adapter is given at once: some hundredths of a second.
+const SOFTWARE_FLOPS: u64 = 16 << 20;
 
 thread_local! {
     /// Operations queued since the last submission that was asked for here.
