@@ -5,7 +5,7 @@
 //! before it exceeds that: a quarter of a second on a GPU that multiplies at 250 GFLOP/s.
 //!
 //! A software adapter computes on the cores that the host runs on, and a host that is far ahead of it spins for room in
-//! burn's queue. There the host sleeps until the work is done, some tenths of a second.
+//! burn's queue. There the host sleeps until the work is done, every few products.
 
 use std::cell::Cell;
 
