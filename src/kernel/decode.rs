@@ -5,6 +5,7 @@ use burn::tensor::{DType, Int, Tensor};
 use super::{
     Kernel, from_host, host, host_integers, integers,
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
+    scale,
 };
 use crate::oracle::decode::{
     self as oracle, BEST, BestTokensParams, CachedAttentionParams, GatherRowsParams, MostLikelyParams,
@@ -32,7 +33,7 @@ pub fn cached_attention(query: &Tensor<3>, key: &Tensor<3>, value: &Tensor<3>, c
         heads: heads as u32,
         key_heads: key_heads as u32,
         head_dim: head_dim as u32,
-        scale: 1.0 / (head_dim as f32).sqrt(),
+        scale: scale(head_dim),
     };
     let shape = [1, heads * head_dim];
     if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {

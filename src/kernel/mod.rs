@@ -17,7 +17,10 @@ pub mod vision;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 pub use launch::Kernel;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    oracle::prefill::LogSumExpParams,
+};
 
 /// Every shader of the crate: what the reflection test walks through.
 pub const KERNELS: &[Kernel] = &[
@@ -144,5 +147,25 @@ impl ReadBack {
             rest = behind;
         }
         Ok(parts.into_iter())
+    }
+}
+
+/// What queries are multiplied with before they meet keys: `1 / sqrt(head_dim)`.
+fn scale(head_dim: usize) -> f32 {
+    1.0 / (head_dim as f32).sqrt()
+}
+
+/// The parameters of attention of every row of `query` to the first `columns` rows of `key`, of which row `i` sees
+/// columns 0 to `past + i`.
+fn attention_params(query: &Tensor<3>, key: &Tensor<3>, columns: usize, past: usize) -> LogSumExpParams {
+    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
+    LogSumExpParams {
+        rows: rows as u32,
+        columns: columns as u32,
+        heads: heads as u32,
+        key_heads: key_heads as u32,
+        head_dim: head_dim as u32,
+        past: past as u32,
+        scale: scale(head_dim),
     }
 }

@@ -3,12 +3,10 @@
 use burn::tensor::{DType, Tensor};
 
 use super::{
-    Kernel, MAX_GROUPS, from_host, host,
+    Kernel, MAX_GROUPS, attention_params, from_host, host,
     launch::{Launch, from_adapter, on_adapter},
 };
-use crate::oracle::nn::{
-    self as oracle, AttentionParams, FloatVectorParams, RmsNormParams, RotaryParams, SwigluParams,
-};
+use crate::oracle::nn::{self as oracle, FloatVectorParams, RmsNormParams, RotaryParams, SwigluParams};
 
 /// `shaders/nn/attention.wgsl`
 pub const ATTENTION: Kernel =
@@ -34,16 +32,8 @@ pub fn attention(
     columns: usize,
     past: usize,
 ) -> (Tensor<2>, Tensor<2>) {
-    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
-    let params = AttentionParams {
-        rows: rows as u32,
-        columns: columns as u32,
-        heads: heads as u32,
-        key_heads: key_heads as u32,
-        head_dim: head_dim as u32,
-        past: past as u32,
-        scale: 1.0 / (head_dim as f32).sqrt(),
-    };
+    let [rows, heads, head_dim] = query.dims();
+    let params = attention_params(query, key, columns, past);
     let (wide, narrow) = ([rows, heads * head_dim], [rows, heads]);
     if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
         let launch = Launch::new(ATTENTION).input(query).rows(key, columns).rows(value, columns);

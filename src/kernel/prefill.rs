@@ -4,13 +4,14 @@ use burn::tensor::{DType, Int, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Kernel,
+    Kernel, attention_params,
     chunked::CHUNK,
     from_host, host, host_integers, integers,
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
+    scale,
 };
 use crate::oracle::prefill::{
-    self as oracle, CompactParams, DualAttentionParams, LogSumExpParams, TextAttentionParams, TopKParams,
+    self as oracle, CompactParams, DualAttentionParams, TextAttentionParams, TopKParams,
 };
 
 /// `shaders/prefill/log_sum_exp.wgsl`
@@ -30,16 +31,8 @@ pub const COMPACT: Kernel =
 
 /// The logarithms of the rows' softmax denominators, `[rows, heads]`; see [`oracle::log_sum_exp`].
 pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2> {
-    let ([rows, heads, head_dim], [columns, key_heads, _]) = (query.dims(), key.dims());
-    let params = LogSumExpParams {
-        rows: rows as u32,
-        columns: columns as u32,
-        heads: heads as u32,
-        key_heads: key_heads as u32,
-        head_dim: head_dim as u32,
-        past: past as u32,
-        scale: scale(head_dim),
-    };
+    let ([rows, heads, _], [columns, ..]) = (query.dims(), key.dims());
+    let params = attention_params(query, key, columns, past);
     if let (Some(query), Some(key)) = (on_adapter(query), on_adapter(key)) {
         let launch = Launch::new(LOG_SUM_EXP).input(query).input(key).output([rows, heads], DType::F32);
         return from_adapter(launch.run([params.rows, params.heads, 1], &params).remove(0));
@@ -190,8 +183,4 @@ fn scores(query: &Tensor<3>, key: &Tensor<3>, scale: f32) -> Vec<f32> {
 /// How many of `count` columns a thread of the CPU path takes.
 fn share(count: usize) -> usize {
     count.div_ceil(rayon::current_num_threads()).max(1)
-}
-
-fn scale(head_dim: usize) -> f32 {
-    1.0 / (head_dim as f32).sqrt()
 }
