@@ -147,10 +147,22 @@ KINDS: dict[Callable[[Rng, int], Background], float] = {
     flat: 0.10, gradient: 0.10, grainy: 0.08, mottled: 0.12, striped: 0.10, blobs: 0.08,
     grass: 0.10, two_tone: 0.06, marble: 0.08, landscape: 0.12, bokeh: 0.06,
 }
-_KINDS = list(KINDS)
-_WEIGHTS = np.array(list(KINDS.values())) / sum(KINDS.values())
+# Those of one colour that a person would name.
+ONE_COLOUR = {
+    kind: KINDS[kind] for kind in (flat, gradient, grainy, mottled, striped, blobs, grass)
+}
+ONE_COLOUR[flat] = 0.25
 
 
-def background(rng: Rng, side: int) -> Background:
+def _chances(kinds: dict) -> tuple[list, np.ndarray]:
+    weights = np.array(list(kinds.values()))
+    return list(kinds), weights / weights.sum()
+
+
+_ANY, _PLAIN = _chances(KINDS), _chances(ONE_COLOUR)
+
+
+def background(rng: Rng, side: int, of_one_colour: bool = False) -> Background:
     """A background of a random kind."""
-    return _KINDS[rng.choice(len(_KINDS), p=_WEIGHTS)](rng, side)
+    kinds, weights = _PLAIN if of_one_colour else _ANY
+    return kinds[rng.choice(len(kinds), p=weights)](rng, side)

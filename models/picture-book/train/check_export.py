@@ -1,6 +1,7 @@
 """Asserts that transformers computes from the exported folder what training computed."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,9 +13,10 @@ import paths
 import splits
 import test_sets
 from export import newest_checkpoint
-from losses import see
-from model import Layout, PictureBook, Size
+from losses import layout_for, see
+from model import PictureBook, Size
 from questions import Question
+from scene import IGNORED, PAGE, PATCH
 from vocabulary import PROMPT
 
 _QUESTIONS = ("what is in the picture?", "is there a dog?", "how many emus are there?")
@@ -44,19 +46,20 @@ def lean_model(checkpoint: Path) -> PictureBook:
 def check_logits(processor, checkpoint: Path, out: Path) -> None:
     theirs = LlavaForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
     ours = lean_model(checkpoint)
-    layout = Layout(ours.size, 576, batches.SLOTS)
     worst = 0.0
     for seed in list(splits.VALIDATION.seeds)[:2]:
         _, scene = test_sets.scene_for(splits.VALIDATION, seed)
-        batch = batches.pictures([seed], scene.side, easy_vqa_share=0.0)
-        batch.patches = batches.normalised_patches(scene.pixels[None])
         asked = [Question("", text, "yes") for text in _QUESTIONS]
-        ids, targets, _ = batches.pack(asked[:1], asked[1:])
-        image, _ = see(ours, batch)
-        logits = ours.text(image, torch.from_numpy(ids)[None], layout)[0]
-        rows = torch.from_numpy(targets != -100).nonzero().flatten()
-        # Each answer is "yes </s>": its first row comes right after the prompt.
-        for question, row in zip(_QUESTIONS, rows[::2]):
+        image, _ = see(ours, batches.pictures_alone(scene.pixels[None]))
+        for question, one in zip(_QUESTIONS, asked):
+            # Beside a longer question: packed logits equal those of a lone question.
+            longer = Question("", "how many things are in the picture?", "one")
+            ids, targets, kinds, slots = batches.pack([[longer, replace(one, kind="asked")]])
+            logits = ours.text(image, ids, layout_for(ours, PAGE // PATCH, slots))[0]
+            begin = sum(slots[: kinds[0].index("asked")])
+            judged = (targets[0, begin:] != IGNORED).nonzero().flatten()
+            # The answer is "yes </s>": its first row comes right after the prompt.
+            row = begin + int(judged[0])
             inputs = processor(
                 images=Image.fromarray(scene.pixels),
                 text=PROMPT.format(question=question),

@@ -1,65 +1,221 @@
-"""Draws the 8 sample pictures, asks about them and notes what the exported model answers."""
+"""Draws the 8 sample pictures, asks about them and notes what the exported model answers.
+
+`--look FILE` draws a sheet of candidates for every sample instead, with the seed and the model's
+score of each; the seeds of the chosen ones stand in `SAMPLES` below.
+"""
 
 import argparse
 import json
+import os
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+import batches
+import export
 import paths
 import questions
 import splits
-from check_export import conversation
-from scene import PAGE, Plan, Scene, draw
+from check_export import conversation, lean_model
+from losses import layout_for, see
+from nouns import NUMBERS, SIGN
+from progress import right_slots
+from scene import PAGE, PATCH, Plan, Scene, draw
 from vocabulary import PROMPT
 
-# Width, height, things: squares of the model's own size, others, and one landscape.
-_SHAPES = (
-    (336, 336, 1), (336, 336, 2), (400, 400, 3), (336, 336, 4),
-    (500, 500, 5), (336, 336, 6), (252, 252, 3), (448, 336, 4),
+
+@dataclass
+class Sample:
+    """A kind of picture, which scenes are of it, and what is asked first.
+
+    The seed counts from the split's first one; without it, the first scene that suits is drawn.
+    """
+
+    name: str
+    plan: Plan
+    suits: Callable[[Scene], bool]
+    kinds: tuple[str, ...]
+    seed: int | None = None
+
+
+def _sides(scene: Scene) -> list[int]:
+    return [max(thing.width, thing.height) for thing in scene.things]
+
+
+def _roughness(scene: Scene) -> float:
+    """How much the ground varies."""
+    return float(scene.pixels[scene.owner < 0].astype(np.float32).std(0).max())
+
+
+def _groups(scene: Scene) -> list[tuple[str, int, float]]:
+    return questions.groups(scene.things)
+
+
+def _clear(scene: Scene) -> bool:
+    """Everything is to be seen whole and has a fair list."""
+    whole = all(thing.visible > 0.97 * thing.pixels for thing in scene.things)
+    return whole and questions.is_listable(scene)
+
+
+def _signs(scene: Scene) -> int:
+    return sum(thing.noun == SIGN for thing in scene.things)
+
+
+def _large(scene: Scene) -> bool:
+    return (
+        len(scene.things) == 1 and not _signs(scene) and _sides(scene)[0] > 150
+        and scene.background is not None and _roughness(scene) < 20
+    )
+
+
+def _three(scene: Scene) -> bool:
+    return (
+        len(scene.things) == len(_groups(scene)) == 3 and not _signs(scene) and _clear(scene)
+        and min(_sides(scene)) > 75 and scene.background is not None
+    )
+
+
+def _sign(scene: Scene) -> bool:
+    return (
+        len(scene.things) == 2 and _signs(scene) == 1 and _clear(scene)
+        and min(_sides(scene)) > 80 and scene.background is not None
+    )
+
+
+def _many(scene: Scene) -> bool:
+    groups = _groups(scene)
+    return (
+        len(groups) == 2 and max(n for _, n, _ in groups) in (3, 4) and len(scene.things) >= 4
+        and not _signs(scene) and _clear(scene) and min(_sides(scene)) > 45
+        and scene.background is not None
+    )
+
+
+def _textured(scene: Scene) -> bool:
+    return (
+        len(scene.things) == len(_groups(scene)) == 2 and not _signs(scene) and _clear(scene)
+        and min(_sides(scene)) > 70 and scene.background is None and _roughness(scene) > 30
+    )
+
+
+def _crowded(scene: Scene) -> bool:
+    return (
+        len(scene.things) == len(_groups(scene)) == 6 and _clear(scene)
+        and max(_sides(scene)) < 90 and min(_sides(scene)) > 34 and scene.background is not None
+    )
+
+
+def _placed(scene: Scene) -> bool:
+    places = [questions.place_of(thing, scene.side) for thing in scene.things]
+    return (
+        len(scene.things) == len(_groups(scene)) == 4 == len(set(places)) and None not in places
+        and _clear(scene) and not _signs(scene) and min(_sides(scene)) > 50
+        and scene.background is not None
+    )
+
+
+def _plain(scene: Scene) -> bool:
+    return (
+        len(scene.things) == len(_groups(scene)) == 2 and not _signs(scene) and _clear(scene)
+        and min(_sides(scene)) > 80 and scene.background is not None and _roughness(scene) < 6
+    )
+
+
+_SIMPLE = Plan(simple=1.0)
+_COUNTING = Plan(simple=0.0, least=4, most=5, listable=0.0, sign=0.0)
+_TEXTURED = Plan(simple=0.0, least=2, most=2, listable=1.0, sign=0.0)
+_CROWDED = Plan(simple=0.0, least=6, listable=1.0, sign=0.0)
+_PLACED = Plan(simple=0.0, least=4, most=4, listable=1.0, sign=0.0)
+_PLAIN = Plan(simple=1.0, least=2, most=2, listable=1.0, sign=0.0)
+SAMPLES = (
+    Sample(
+        "one large thing", _SIMPLE, _large,
+        ("list", "describe", "yes", "no", "colour", "total"), 24,
+    ),
+    Sample(
+        "three things", _SIMPLE, _three,
+        ("describe", "list", "at", "where", "beside", "no"), 1438,
+    ),
+    Sample(
+        "a sign", _SIMPLE, _sign,
+        ("sign", "describe", "where", "beside", "yes", "colour"), 2532,
+    ),
+    Sample(
+        "counting", _COUNTING, _many,
+        ("count", "total", "describe", "no", "yes", "list"), 4470,
+    ),
+    Sample(
+        "textured ground", _TEXTURED, _textured,
+        ("list", "where", "yes", "no", "total", "beside"), 5044,
+    ),
+    Sample(
+        "a crowded page", _CROWDED, _crowded,
+        ("list", "total", "yes", "no", "where", "beside"), 6359,
+    ),
+    Sample(
+        "positions", _PLACED, _placed,
+        ("where", "at", "beside", "describe", "no", "total"), 8077,
+    ),
+    Sample(
+        "a plain page", _PLAIN, _plain,
+        ("describe", "list", "where", "yes", "no", "count"), 8767,
+    ),
 )
 
 
-def suitable(scene: Scene, number: int, wide: bool, want_sign: bool) -> bool:
-    """A landscape picture gets its margins from its own edges, so its ground must be plain."""
-    if len(scene.things) != number or scene.background is None:
-        return False
-    if want_sign != any(thing.glyph for thing in scene.things):
-        return False
-    if min(max(thing.width, thing.height) for thing in scene.things) < 30:
-        return False
-    return not wide or float(scene.pixels.astype(np.float32).std(1).max()) < 60
+def drawn(sample: Sample, seed: int) -> Scene:
+    return draw(np.random.default_rng(seed), replace(sample.plan, styles=splits.SAMPLES.styles))
 
 
-def find_scene(number: int, wide: bool, want_sign: bool, seeds) -> tuple[Scene, int]:
-    for seed in seeds:
-        scene = draw(np.random.default_rng(seed), Plan(styles=splits.SAMPLES.styles))
-        if suitable(scene, number, wide, want_sign):
-            return scene, seed
-    raise SystemExit("no suitable sample scene")
+def seeds_of(number: int) -> range:
+    """Every sample looks for its pictures among seeds of its own."""
+    share = splits.SAMPLES.pictures // len(SAMPLES)
+    first = splits.SAMPLES.first_seed + number * share
+    return range(first, first + share)
 
 
-def resized(scene: Scene, width: int, height: int) -> Image.Image:
-    """The scene in another size; a landscape shows more ground at its left and right."""
-    pixels = scene.pixels
-    if width > height:
-        margin = (width - height) // 2
-        pixels = np.pad(pixels, ((0, 0), (margin, margin), (0, 0)), mode="edge")
-    picture = Image.fromarray(pixels)
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return picture
+def ask(scene: Scene, seed: int, kinds: tuple[str, ...], most: int = 6) -> list[questions.Question]:
+    """One question of every kind that the scene allows, as one usually asks."""
+    found = questions.all_questions(np.random.default_rng(seed), scene, usual_words=True)
+    for question in questions.lists(scene):
+        found[question.kind] = [question]
+    # Of counts, that of the commonest noun is worth asking.
+    found["count"].sort(key=lambda question: -NUMBERS.index(question.answer))
+    return [found[kind][0] for kind in kinds if found.get(kind)][:most]
 
 
-def ask(scene: Scene, seed: int) -> list[questions.Question]:
-    """One question of every kind that the scene allows."""
-    rng = np.random.default_rng(seed)
-    by_kind = questions.all_questions(rng, scene)
-    asked = questions.lists(scene)
-    return asked + [found[0] for kind, found in by_kind.items() if found and kind != "count-none"]
+@torch.no_grad()
+def score(model, scene: Scene, asked: list[questions.Question]) -> int:
+    """How many of the questions the training code's model answers rightly."""
+    batch = batches.pictures_alone(scene.pixels[None])
+    image, _ = see(model, batch)
+    ids, batch.targets, batch.kinds, batch.slots = batches.pack([asked])
+    logits = model.text(image, ids, layout_for(model, PAGE // PATCH, batch.slots))
+    return sum(right for _, right in right_slots(logits, batch))
+
+
+def look(model, file: Path, rows: list[int], candidates: int = 10) -> None:
+    """A sheet with a row of candidates for every sample."""
+    sheet = Image.new("RGB", (candidates * 200, len(SAMPLES) * 220), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, sample in enumerate(SAMPLES):
+        if rows and number + 1 not in rows:
+            continue
+        suiting = (seed for seed in seeds_of(number) if sample.suits(drawn(sample, seed)))
+        for column, seed in zip(count(), islice(suiting, candidates)):
+            scene = drawn(sample, seed)
+            asked = ask(scene, seed, sample.kinds)
+            small = Image.fromarray(scene.pixels).resize((196, 196))
+            sheet.paste(small, (column * 200, number * 220))
+            text = f"{seed - splits.SAMPLES.first_seed}: {score(model, scene, asked)}/{len(asked)}"
+            pen.text((column * 200 + 4, number * 220 + 200), text, fill="black")
+    sheet.save(file)
 
 
 @torch.no_grad()
@@ -75,17 +231,27 @@ def answer(model, processor, picture: Image.Image, question: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=paths.OUT)
-    out = parser.parse_args().out
+    parser.add_argument("--look", type=Path)
+    parser.add_argument("--rows", type=int, nargs="*", default=[], help="only these samples")
+    options = parser.parse_args()
+    out = options.out
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+    if options.look:
+        look(lean_model(export.newest_checkpoint()), options.look, options.rows)
+        return
     model = LlavaForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(out)
-    seeds, samples, right, total = iter(splits.SAMPLES.seeds), [], 0, 0
-    for number, (width, height, things) in enumerate(_SHAPES, 1):
-        scene, seed = find_scene(things, width > height, number % 2 == 0, seeds)
-        name = f"sample_{number}.png"
-        resized(scene, width, height).save(out / name)
+    samples, right, total = [], 0, 0
+    for number, sample in enumerate(SAMPLES):
+        seed = splits.SAMPLES.first_seed + sample.seed if sample.seed is not None else next(
+            seed for seed in seeds_of(number) if sample.suits(drawn(sample, seed))
+        )
+        scene = drawn(sample, seed)
+        name = f"sample_{number + 1}.png"
+        Image.fromarray(scene.pixels).save(out / name)
         picture = Image.open(out / name).convert("RGB")
         asked = []
-        for question in ask(scene, seed):
+        for question in ask(scene, seed, sample.kinds):
             said = answer(model, processor, picture, question.text)
             right, total = right + (said == question.answer), total + 1
             asked.append({
@@ -94,10 +260,15 @@ def main() -> None:
             })
         samples.append({
             "image": name,
-            "size": width if width == height else [width, height],
+            "about": sample.name,
+            "size": PAGE,
             "background": scene.background,
             "objects": [
-                {"name": thing.noun, "x": round(thing.x), "y": round(thing.y)}
+                {
+                    "name": thing.noun, "x": round(thing.x), "y": round(thing.y),
+                    "width": thing.width, "height": thing.height,
+                    **({"glyph": thing.glyph} if thing.glyph else {}),
+                }
                 for thing in scene.things
             ],
             "questions": asked,

@@ -12,12 +12,11 @@ from splits import TRAINING_STYLES
 PATCH = 14
 PAGE = 336
 
-SMALLEST = 20
+SMALLEST = 28
 LARGEST = 200
 
 # Patch labels: nouns, then background colours, then "a background of no one colour".
 BACKGROUND_LABEL = len(NOUNS) + len(COLOURS)
-LABELS = BACKGROUND_LABEL + 1
 IGNORED = -100
 
 # A patch is named after a thing that covers a quarter of it; one that is less covered, but not
@@ -26,7 +25,7 @@ _NAMED_PIXELS = PATCH * PATCH // 4
 _CLEAR_PIXELS = PATCH * PATCH // 20
 
 # Lists go from left to right, so centres of a "listable" scene must differ clearly.
-LIST_GAP = 22.0
+LIST_GAP = 34.0
 
 
 @dataclass
@@ -62,12 +61,15 @@ class Plan:
     """What a scene may hold."""
 
     side: int = PAGE
+    least: int = 1
     most: int = 6
     styles: tuple[str, ...] = TRAINING_STYLES
     listable: float = 0.5
     sign: float = 0.4
     # Whether listable scenes keep the centres of things apart.
     order: bool = True
+    # The share of simple pictures: one to three large things on one colour.
+    simple: float = 0.25
 
 
 def _nouns(rng: np.random.Generator, count: int, plan: Plan) -> tuple[list[str], bool]:
@@ -103,7 +105,7 @@ def _paste(pixels: np.ndarray, sprite: np.ndarray, top: int, left: int) -> None:
 def _covers_too_much(window: np.ndarray, solid: np.ndarray, things, noun) -> bool:
     """Whether a thing put here would hide too much of one that is there already.
 
-    `window` says whose pixels the new thing's box has now.
+    `window` says whose pixels the new thing's box has so far.
     """
     hidden = np.bincount(window[solid] + 1, minlength=len(things) + 1)[1:]
     for thing, lost in zip(things, hidden):
@@ -119,15 +121,19 @@ def _covers_too_much(window: np.ndarray, solid: np.ndarray, things, noun) -> boo
 def draw(rng: np.random.Generator, plan: Plan) -> Scene:
     """Draws a scene: fewer things than wished for, if they find no fair place."""
     side = plan.side
-    ground = backgrounds.background(rng, side)
+    simple = rng.random() < plan.simple
+    ground = backgrounds.background(rng, side, of_one_colour=simple)
     pixels = np.ascontiguousarray(np.clip(ground.pixels, 0, 255).astype(np.float32))
     owner = np.full((side, side), -1, np.int16)
-    count = int(rng.integers(1, plan.most + 1))
+    count = int(rng.integers(plan.least, (min(3, plan.most) if simple else plan.most) + 1))
     wished, listable = _nouns(rng, count, plan)
     largest = min(LARGEST, side * 0.85)
     # Things of one scene are of one order of size, or not: density and scale vary freely.
     scene_side = np.exp(rng.uniform(np.log(SMALLEST * 1.25), np.log(largest)))
     scene_spread = rng.choice([0.15, 0.4, 0.8])
+    if simple:
+        scene_side = np.exp(rng.uniform(np.log(0.2), np.log(0.6))) * side
+        scene_spread = 0.25
     things: list[Thing] = []
     for noun in wished:
         wanted = float(np.clip(scene_side * np.exp(rng.normal(0, scene_spread)), SMALLEST, largest))
@@ -143,13 +149,14 @@ def draw(rng: np.random.Generator, plan: Plan) -> Scene:
 def _place(rng, plan, pixels, owner, things, noun, wanted, listable) -> Thing | None:
     """Puts one thing on the page, smaller after each few failures."""
     side = plan.side
+    gap = LIST_GAP * side / PAGE if listable and plan.order else 0.0
     for attempt in range(16):
         if attempt % 4 == 0:
             size = max(SMALLEST, wanted * 0.8 ** (attempt // 4))
             glyph = None
             if noun == SIGN:
                 glyph = GLYPHS[rng.integers(len(GLYPHS))]
-                sprite = sprites.sign(rng, glyph, min(max(size, 28), 90))
+                sprite = sprites.sign(rng, glyph, min(max(size, 32), 110))
             else:
                 style = plan.styles[rng.integers(len(plan.styles))]
                 sprite = sprites.emoji(rng, noun, style, size)
@@ -158,7 +165,7 @@ def _place(rng, plan, pixels, owner, things, noun, wanted, listable) -> Thing | 
             continue
         top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
         x, y = left + width / 2, top + height / 2
-        if listable and plan.order and any(abs(x - other.x) < LIST_GAP * side / PAGE for other in things):
+        if any(abs(x - other.x) < gap for other in things):
             continue
         window = (slice(top, top + height), slice(left, left + width))
         solid = sprite[..., 3] > 128

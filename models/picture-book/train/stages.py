@@ -26,12 +26,21 @@ class Stage:
 
 STAGES = (
     # Names for patches: small windows are cheap.
-    Stage("windows", grid=8, batch=24, steps=1050, first_rate=3e-3, last_rate=5e-4),
+    Stage("windows", grid=8, batch=32, steps=2600, first_rate=3e-3, last_rate=3e-4),
     # First answers, on pictures of 168 px (144 tokens).
-    Stage("small", grid=12, batch=6, steps=1500, first_rate=2e-3, last_rate=1.5e-3, vision_share=0.4),
-    # The real thing: 336 px, 576 tokens. A constant rate, so that it can go on for long.
-    Stage("full", grid=24, batch=4, steps=4000, first_rate=1.5e-3, last_rate=1e-3, vision_share=0.5),
+    Stage(
+        "small", grid=12, batch=8, steps=3600, first_rate=2e-3, last_rate=1.3e-3,
+        dense_weight=1.5, vision_share=0.25,
+    ),
+    # The real thing: 336 px, 576 tokens.
+    Stage(
+        "full", grid=24, batch=4, steps=1750, first_rate=1.17e-3, last_rate=5.2e-4,
+        dense_weight=1.5, vision_share=0.5,
+    ),
     # The rate falls to nothing: this is where accuracy is cashed in.
-    Stage("anneal", grid=24, batch=4, steps=800, first_rate=1e-3, last_rate=0.0, vision_share=0.7),
+    Stage(
+        "anneal", grid=24, batch=4, steps=1580, first_rate=6.3e-4, last_rate=0.0,
+        dense_weight=1.5, vision_share=0.5,
+    ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}

@@ -1,4 +1,4 @@
-"""Writes the validation and test sets: `questions.jsonl` and `images/`, the same bytes each time."""
+"""Writes validation and test sets: `questions.jsonl` and `images/`, the same bytes each time."""
 
 import json
 from collections import Counter
@@ -11,18 +11,25 @@ import easy_vqa
 import paths
 import questions
 import splits
+from nouns import NUMBERS
 from scene import Plan, Scene, draw
 
 # A set's kinds are kept balanced: each picture is asked what has been asked least so far.
-_KINDS = ("list", "describe", "yes", "no", "count", "count-none", "where", "beside", "colour", "sign")
-# Kinds that are halves of one type, or that any picture allows, are asked half as often.
-_SHARE = {"yes": 0.75, "no": 0.75, "count-none": 0.25}
+_KINDS = (
+    "list", "describe", "yes", "no", "count", "count-none", "where", "beside", "at", "total",
+    "colour", "sign",
+)
+# Kinds that are halves of one type, or that any picture allows, are asked less often.
+_SHARE = {"yes": 0.75, "no": 0.75, "count-none": 0.25, "colour": 0.5, "total": 0.5}
 
 
 def scene_for(split: splits.Split, seed: int) -> tuple[np.random.Generator, Scene]:
     """The picture of a seed, and the generator that goes on to choose its questions."""
     rng = np.random.default_rng(seed)
-    return rng, draw(rng, Plan(styles=split.styles))
+    plan = Plan(styles=split.styles)
+    if split is splits.SIMPLE_SCENES:
+        plan.simple = 1.0
+    return rng, draw(rng, plan)
 
 
 def chosen(
@@ -32,6 +39,9 @@ def chosen(
     by_kind = questions.all_questions(rng, scene)
     for question in questions.lists(scene):
         by_kind.setdefault(question.kind, []).append(question)
+    # Where there are several of something, that is what is worth counting.
+    several = [q for q in by_kind["count"] if q.answer != NUMBERS[1]]
+    by_kind["count"] = several or by_kind["count"]
     picked = []
     while len(picked) < number:
         kinds = [kind for kind in _KINDS if by_kind.get(kind)]

@@ -1,7 +1,7 @@
 """Trains the picture book: `python train.py`. Stop it at any time; it resumes by itself.
 
 Two single-threaded processes share the gradients: on a busy machine that loses far less to
-waiting than one process with two threads does.
+waiting than one process with two threads does. They compute in bfloat16 and keep float32 weights.
 """
 
 import argparse
@@ -21,13 +21,13 @@ import losses
 import paths
 import progress
 import splits
-from model import Layout, PictureBook, Size
-from muon import Optimizer
+from model import PictureBook, Size, compile_small_parts
+from muon import Memory, Optimizer
 from scene import PATCH
 from stages import BY_NAME, STAGES, Stage
 
 CHECKPOINT_SECONDS = 180
-PROGRESS_SECONDS = 300
+PROGRESS_SECONDS = 240
 LOG_SECONDS = 30
 WARM_UP_STEPS = 30
 
@@ -70,18 +70,6 @@ def wait_while_paused() -> float:
     return time.monotonic() - start
 
 
-def share_gradients(model: PictureBook, ranks: int) -> None:
-    """Averages the gradients of all ranks, as one flat message."""
-    if ranks == 1:
-        return
-    with_gradient = [p for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([p.grad.flatten() for p in with_gradient])
-    dist.all_reduce(flat)
-    flat /= ranks
-    for parameter, part in zip(with_gradient, flat.split([p.numel() for p in with_gradient])):
-        parameter.grad = part.view_as(parameter)
-
-
 def rate_at(stage: Stage, step: int, steps: int) -> float:
     rate = stage.first_rate + (stage.last_rate - stage.first_rate) * step / steps
     return rate * min(1.0, (step + 1) / WARM_UP_STEPS)
@@ -97,7 +85,7 @@ def make_batch(stage: Stage, step: int, rank: int, ranks: int) -> batches.Batch:
     return batches.pictures(seeds, stage.grid * PATCH)
 
 
-def forward(model: PictureBook, stage: Stage, layout: Layout, batch: batches.Batch):
+def forward(model: PictureBook, stage: Stage, batch: batches.Batch):
     """The loss of a batch, and what to report about it."""
     image, cls = losses.see(model, batch)
     parts, scores = losses.patch_losses(model, batch, image)
@@ -107,7 +95,8 @@ def forward(model: PictureBook, stage: Stage, layout: Layout, batch: batches.Bat
     report["patch"] = losses.patch_accuracy(scores, batch)
     if stage.windows:
         return dense + 0.3 * listed, report
-    answers = losses.answer_loss(model.text(image, batch.ids, layout), batch.targets)
+    layout = losses.layout_for(model, stage.grid, batch.slots)
+    answers = losses.answer_loss(model.text(image, batch.ids, layout), batch.targets, batch.weights)
     report["answer"] = float(answers.detach())
     return answers + stage.dense_weight * dense + 0.15 * listed, report
 
@@ -151,28 +140,33 @@ class Log:
             file.write(text + "\n")
 
 
-def run_stage(stage: Stage, steps: int, rank: int, ranks: int) -> None:
+def run_stage(stage: Stage, steps: int, rank: int, ranks: int, memory: Memory) -> None:
     """Trains one stage from its newest checkpoint to its end."""
     state = newest(stage)
     torch.manual_seed(1)
-    model = PictureBook(Size(**state["size"]) if state else Size())
-    optimizer = Optimizer(model, rank, ranks)
+    masters = PictureBook(Size(**state["size"]) if state else Size())
+    start = state["model"] if state else {n: p.clone() for n, p in masters.state_dict().items()}
+    model = PictureBook(masters.size).bfloat16()
+    optimizer = Optimizer(masters, model, memory, ranks)
     step, seconds = 0, 0.0
+    if rank == 0:
+        masters.load_state_dict(start)
+        if state is not None:
+            load_optimizer(optimizer, state)
+        memory.copies.copy_(memory.masters)
     if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load(state["optimizer"])
+        optimizer.count.update(state.get("optimizer", {}).get("count", {}))
         step, seconds = state["step"], state["seconds"]
+    wait(ranks)
     if step >= steps:
         return
-    layout = losses.layout_for(model, stage.grid, batches.SLOTS)
     log = Log(stage, step, seconds)
     while step < steps:
         log.paused += wait_while_paused()
-        loss, report = forward(model, stage, layout, make_batch(stage, step, rank, ranks))
+        loss, report = forward(model, stage, make_batch(stage, step, rank, ranks))
         loss.backward()
-        share_gradients(model, ranks)
         rate = rate_at(stage, step, steps)
-        optimizer.step(rate, stage.vision_share)
+        optimizer.step(rank, lambda: wait(ranks), rate, stage.vision_share)
         step += 1
         log.reports.append(report)
         # Rank 0 looks at its clock for all; any rank may have been told to stop.
@@ -180,13 +174,23 @@ def run_stage(stage: Stage, steps: int, rank: int, ranks: int) -> None:
         look, stop = agreed(look, Stop.asked, ranks)
         accuracy = {}
         if look or (step == steps and not stage.windows):
-            accuracy = gathered(progress.evaluate(model, layout, stage.grid, rank, ranks), ranks)
+            accuracy = gathered(progress.evaluate(model, stage.grid, rank, ranks), ranks)
         if rank == 0 and (accuracy or step == steps or log.due("log", LOG_SECONDS)):
             log.write(step, rate, ranks, **({"validation": accuracy} if accuracy else {}))
         if rank == 0 and (step == steps or stop or log.due("save", CHECKPOINT_SECONDS)):
-            save(model, optimizer, stage, step, log.seconds)
+            save(masters, optimizer, stage, step, log.seconds)
         if stop:
             raise SystemExit(f"stopped at step {step} of {stage.name}")
+    wait(ranks)
+
+
+def load_optimizer(optimizer: Optimizer, state: dict) -> None:
+    """A checkpoint of weights alone leaves the optimizer at its start."""
+    if "optimizer" in state:
+        optimizer.load(state["optimizer"])
+
+
+def wait(ranks: int) -> None:
     if ranks > 1:
         dist.barrier()
 
@@ -224,8 +228,11 @@ def gathered(counts: dict[str, tuple[int, int]], ranks: int) -> dict[str, float]
     return total
 
 
-def run_rank(rank: int, ranks: int, chosen: list[tuple[str, int]], meeting: str) -> None:
+def run_rank(
+    rank: int, ranks: int, chosen: list[tuple[str, int]], meeting: str, memory: Memory
+) -> None:
     torch.set_num_threads(1)
+    compile_small_parts()
     signal.signal(signal.SIGTERM, Stop.ask)
     if ranks > 1:
         dist.init_process_group(
@@ -233,7 +240,7 @@ def run_rank(rank: int, ranks: int, chosen: list[tuple[str, int]], meeting: str)
             timeout=timedelta(days=7),
         )
     for name, steps in chosen:
-        run_stage(BY_NAME[name], steps, rank, ranks)
+        run_stage(BY_NAME[name], steps, rank, ranks, memory)
     if ranks > 1:
         dist.destroy_process_group()
 
@@ -253,7 +260,8 @@ def main() -> None:
     meeting = paths.CHECKPOINTS / f"ranks-{os.getpid()}"
     for left in paths.CHECKPOINTS.glob("ranks-*"):
         left.unlink()
-    arguments = (options.ranks, chosen, str(meeting))
+    memory = Memory(sum(p.numel() for p in PictureBook().parameters()), options.ranks)
+    arguments = (options.ranks, chosen, str(meeting), memory)
     multiprocessing.spawn(run_rank, arguments, nprocs=options.ranks)
     meeting.unlink(missing_ok=True)
 
