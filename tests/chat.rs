@@ -55,13 +55,13 @@ fn several_turns_and_pictures_answer_as_describe_does() {
     let output = session(
         folder.path(),
         &[&first],
-        &["is there a bus?", "/new", &format!("/image {second}"), "what is in the picture?"],
+        &["is there a spider?", "/new", &format!("/image {second}"), "what is in the picture?"],
     );
     assert!(output.status.success());
-    let expected = described(&first, "is there a bus?") + &described(&second, "what is in the picture?");
+    let expected = described(&first, "is there a spider?") + &described(&second, "what is in the picture?");
     assert_eq!(text(&output.stdout), expected, "only answers on stdout");
     let history = fs::read_to_string(folder.path().join("chat_history")).expect("the lines that were typed");
-    assert!(history.contains("is there a bus?"));
+    assert!(history.contains("is there a spider?"));
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn errors_leave_the_session_running() {
     let picture = sample("sample_1.png");
     let shown = format!("/image {picture}");
     let lines =
-        ["/image nowhere.png", "/image", "/keep", "/dance", "/help", &shown, "is there a bus?", "/quit"];
+        ["/image nowhere.png", "/image", "/keep", "/dance", "/help", &shown, "is there a spider?", "/quit"];
     let output = session(folder.path(), &[], &lines);
     assert!(output.status.success());
-    assert_eq!(text(&output.stdout), described(&picture, "is there a bus?"));
+    assert_eq!(text(&output.stdout), described(&picture, "is there a spider?"));
     let stderr = text(&output.stderr);
     for part in [
         "nowhere.png",

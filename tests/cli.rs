@@ -35,7 +35,7 @@ fn describe_alone_answers_about_the_sample_it_ships_with() {
         .current_dir(std::env::temp_dir())
         .assert()
         .success()
-        .stdout(contains("guitar").and(predicate::str::ends_with("\n")))
+        .stdout(contains("watermelon").and(predicate::str::ends_with("\n")))
         .stderr(contains("device: CPU").and(contains("576 of them vision")));
 }
 
@@ -49,14 +49,14 @@ fn the_example_does_the_same() {
         .args(["--device", "cpu"])
         .assert()
         .success()
-        .stdout(contains("guitar"))
+        .stdout(contains("watermelon"))
         .stderr(contains("device: CPU").and(contains("576 vision tokens")));
 }
 
 #[test]
 fn describe_names_the_software_adapter_it_was_told_to_use() {
     mustdrop()
-        .args(["describe", &sample("sample_1.png"), "is there a bus?", "--device", "gpu"])
+        .args(["describe", &sample("sample_1.png"), "is there a spider?", "--device", "gpu"])
         .assert()
         .success()
         .stdout("no\n")
@@ -66,7 +66,7 @@ fn describe_names_the_software_adapter_it_was_told_to_use() {
 #[test]
 fn a_picture_and_a_folder_of_ones_own_work_from_any_place_and_from_stdin() {
     let model = repository("models/picture-book").display().to_string();
-    let arguments = ["is there a bus?", "--model", &model, "--device", "cpu"];
+    let arguments = ["is there a spider?", "--model", &model, "--device", "cpu"];
     mustdrop().args(["describe", &sample("sample_1.png")]).args(arguments).assert().success().stdout("no\n");
     let bytes = fs::read(sample("sample_1.png")).expect("a sample");
     mustdrop().args(["describe", "-"]).args(arguments).write_stdin(bytes).assert().success().stdout("no\n");
@@ -86,7 +86,7 @@ fn json_is_one_object_on_stdout() {
         .assert()
         .success();
     let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
-    assert_eq!(json["answer"], "yellow");
+    assert_eq!(json["answer"], "pink");
     assert_eq!(json["vision_tokens"], 576);
     assert_eq!(json["stop"], "stop_token");
     assert_eq!(json["device"]["device_type"], "cpu");

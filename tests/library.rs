@@ -11,7 +11,7 @@ use crate::common::{MODEL, ON_ADAPTER, repository};
 
 fn about_a_bus() -> [Part; 2] {
     let picture = Part::image_path(repository("models/picture-book/sample_1.png")).expect("a picture");
-    [picture, Part::text("is there a bus?")]
+    [picture, Part::text("is there a spider?")]
 }
 
 fn may_be_shared<T: Send + Sync>() {}
@@ -83,7 +83,7 @@ fn a_raised_flag_stops_a_question_and_an_answer_and_the_conversation_goes_on() {
         assert_eq!(answer.text(), "no");
         drop(answer);
         flag.reset();
-        let mut next = chat.ask([Part::text("is there a bus?")]).expect("the conversation goes on");
+        let mut next = chat.ask([Part::text("is there a spider?")]).expect("the conversation goes on");
         next.complete().expect("a complete answer");
         assert!(next.report().reused_tokens > 576, "what was computed is still there");
     }

@@ -128,7 +128,7 @@ fn conversations_limits_and_stops_work_as_clients_expect() {
     let request = json!({ "model": "picture-book", "max_completion_tokens": 3, "user": "someone", "messages": [
         { "role": "system", "content": "be brief" },
         { "role": "user", "content": [image(&uri("sample_1.png")), { "type": "text", "text": "what is in the picture?" }] },
-        { "role": "assistant", "content": "a guitar" },
+        { "role": "assistant", "content": "an elephant" },
         { "role": "user", "content": [{ "type": "text", "text": "describe the picture." }, image(&uri("sample_2.png"))] },
     ]});
     let reply = server.ask(&request);
@@ -139,8 +139,8 @@ fn conversations_limits_and_stops_work_as_clients_expect() {
         (&reply["usage"]["completion_tokens"], &reply["usage"]["image_tokens"]),
         (&json!(3), &json!(1152))
     );
-    let stopped = with(question("sample_1.png", "describe the picture."), "stop", json!(" guitar"));
-    assert_eq!(server.ask(&stopped).json()["choices"][0]["message"]["content"], "a");
+    let stopped = with(question("sample_1.png", "describe the picture."), "stop", json!(" elephant"));
+    assert_eq!(server.ask(&stopped).json()["choices"][0]["message"]["content"], "an");
 }
 
 #[test]
@@ -234,13 +234,13 @@ fn a_full_queue_says_so_and_a_client_that_left_frees_it() {
     let mut stream = server.send_question(&long_question());
     // The first bytes come when the answer has begun.
     stream.read_exact(&mut [0; 64]).expect("an answer");
-    let full = server.ask(&question("sample_1.png", "is there a bus?"));
+    let full = server.ask(&question("sample_1.png", "is there a spider?"));
     assert_eq!(full.status, 429, "{}", full.body);
     assert!(full.header("retry-after").expect("a time").parse::<u64>().expect("seconds") >= 1);
     drop(stream);
     let left = Instant::now();
     let reply = loop {
-        let reply = server.ask(&question("sample_1.png", "is there a bus?"));
+        let reply = server.ask(&question("sample_1.png", "is there a spider?"));
         if reply.status != 429 || left.elapsed() > Duration::from_secs(10) {
             break reply;
         }
@@ -285,7 +285,7 @@ fn an_interrupt_ends_running_answers_within_seconds() {
 #[test]
 fn waiting_requests_are_answered_in_their_turn() {
     let server = shared();
-    let asked = question("sample_1.png", "is there a bus?");
+    let asked = question("sample_1.png", "is there a spider?");
     let streams: Vec<_> = (0..3).map(|_| server.send_question(&asked)).collect();
     for stream in streams {
         assert_eq!(read(stream).json()["choices"][0]["message"]["content"], "no");

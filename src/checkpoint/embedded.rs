@@ -13,6 +13,7 @@ macro_rules! picture_book {
 /// `models/picture-book` of the repository.
 #[cfg(picture_book)]
 static PICTURE_BOOK: &[(&str, &[u8])] = picture_book![
+    "chat_template.jinja",
     "config.json",
     "generation_config.json",
     "model.safetensors",
@@ -45,4 +46,4 @@ impl ModelFiles {
 
 /// Name and contents of a picture that the model knows something about.
 pub(crate) const SAMPLE: (&str, &[u8]) =
-    ("models/picture-book/sample_1.png", include_bytes!("../../models/picture-book/sample_1.png"));
+    ("models/picture-book/sample_2.png", include_bytes!("../../models/picture-book/sample_2.png"));
