@@ -168,6 +168,11 @@ fn keep_drops_tokens_reports_it_and_draws_it() {
     assert_eq!(pruning["vision_tokens_per_layer"].as_array().expect("a list").len(), 12);
     assert_eq!(pruning["pictures"][0]["kept"].as_array().expect("a list").len(), 4);
     assert!(mustdrop::Picture::open(&overlay).expect("a picture").width() > 1000);
+    let mut alone = mustdrop();
+    alone.args(["describe", &sample("sample_5.png"), "--keep", "64", "--device", "cpu", "--json"]);
+    let output = alone.args(["--without", "filter"]).assert().success();
+    let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
+    assert_eq!(json["pruning"]["mean_vision_tokens"], 64.0, "[CLS] alone admits");
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn usage_errors_exit_with_2_and_name_what_was_expected() {
         ),
         (&["describe", &picture, "--pruning-layers", "3,12"], &["pruning_layers", "0 to 10"]),
         (&["describe", &picture, "--pruning-layers", "3,2"], &["pruning_layers", "rising"]),
-        (&["describe", &picture, "--keep", "64", "--without", "filter"], &["keep"]),
+        (&["describe", &picture, "--without", "all"], &["--without", "merge, filter, evict"]),
         (&["describe", &picture, "--policy", "best"], &["--policy", "visionzip"]),
         (&["describe", &picture, "--policy", "random"], &["--keep", "random"]),
         (&["describe", &picture, "--policy", "pool", "--reference"], &["--reference", "mustdrop"]),

@@ -86,6 +86,9 @@ fn the_default_pruning_layers_follow_the_decoders_depth() {
 fn a_budget_is_a_number_or_a_share() {
     assert_eq!("64".parse::<Keep>().expect("tokens"), Keep::Tokens(64));
     assert_eq!("12.5%".parse::<Keep>().expect("a share").tokens(576).expect("in range"), 72);
+    for text in ["7%", "12.5%", "0.01%", "100%", "64"] {
+        assert_eq!(text.parse::<Keep>().expect("a budget").to_string(), text);
+    }
     assert_eq!("0.01%".parse::<Keep>().expect("a share").tokens(576).expect("at least one"), 1);
     for text in ["0", "-1", "0%", "101%", "NaN%", "", "%", "many"] {
         assert!(text.parse::<Keep>().expect_err(text).to_string().contains("--keep"));
@@ -106,7 +109,33 @@ fn the_published_layers_are_counted_as_the_specification_counts_them() {
     assert_eq!(mean(&sizes, 32, &[2, 6, 10, 14]), expected);
 }
 
+#[test]
+fn a_late_filter_still_has_something_to_drop() {
+    let sizes = schedule(64, 576, 32, &[16]);
+    assert_eq!(sizes, [87, 38]);
+    assert_eq!(schedule(64, 576, 32, &[]), [64], "without filters, as many enter as the budget says");
+    assert_eq!(schedule(64, 576, 32, &[2, 6, 10, 14])[0], 341, "half of the whole for three layers of 32");
+}
+
 proptest! {
+    #[test]
+    fn any_filters_hit_a_budget_and_drop(
+        budget in 8usize..=300,
+        depth in 4usize..60,
+        chosen in prop::collection::btree_set(0usize..58, 0..5),
+    ) {
+        let layers: Vec<usize> = chosen.into_iter().filter(|layer| layer + 1 < depth).collect();
+        let sizes = schedule(budget, 576, depth, &layers);
+        prop_assert_eq!(sizes.len(), layers.len() + 1);
+        prop_assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{sizes:?}");
+        let mean = mean(&sizes, depth, &layers);
+        prop_assert!((mean - budget as f64).abs() <= 1.0, "{sizes:?} is {mean} on average");
+        let first = layers.first().map_or(1.0, |layer| (layer + 1) as f64 / depth as f64);
+        if budget as f64 * (1.0 / first.sqrt() - 1.0) >= 1.0 {
+            prop_assert!(sizes.last() < sizes.first(), "{sizes:?}: the filters are on");
+        }
+    }
+
     #[test]
     fn a_budget_is_hit_within_one_token(budget in 1usize..=576, tokens in 1usize..=576, depth in 1usize..60) {
         let layers = Pruning::mustdrop().layers(depth);

@@ -7,7 +7,7 @@ use crate::common::tiny::{IMAGE_TOKEN, SIDE, Tiny};
 use crate::common::{DEVICES, MODEL, repository};
 use mustdrop::{
     DeviceSelect, Error, Part, Pruning,
-    drop::{Keep, PolicyName, prefill::PrefillFilter},
+    drop::{Keep, PolicyName, Stage, prefill::PrefillFilter},
     prompt::PromptLayout,
     report::PruningReport,
 };
@@ -17,6 +17,11 @@ fn ask(policy: PolicyName, keep: Option<usize>, seed: u64, name: &str) -> (Pruni
     let mut pruning = Pruning::policy(policy);
     pruning.keep = keep.map(Keep::Tokens);
     pruning.seed = seed;
+    ask_under(pruning, name)
+}
+
+/// As [`ask`], under any rules.
+fn ask_under(pruning: Pruning, name: &str) -> (PruningReport, Vec<i64>) {
     let picture = Part::image_path(repository("models/picture-book").join(name)).expect("a sample picture");
     let mut chat = MODEL.chat().pruning(pruning);
     let answer = chat.ask([picture, Part::text("what is in the picture?")]).expect("an answer");
@@ -43,6 +48,42 @@ fn budgets_are_hit_and_text_stays() {
             assert_eq!(others.last(), Some(&0), "{policy}: all text and all survivors");
         }
     }
+}
+
+#[test]
+fn a_budget_is_hit_whichever_stages_are_switched_off() {
+    use Stage::{Evict, Filter, Merge};
+    for stages in [&[Merge][..], &[Filter], &[Evict], &[Merge, Filter], &[Merge, Filter, Evict]] {
+        let pruning = Pruning::mustdrop().keep(Keep::Tokens(64)).without(stages);
+        let (pruned, others) = ask_under(pruning, "sample_5.png");
+        assert!((pruned.mean_vision_tokens - 64.0).abs() <= 1.0, "without {stages:?}: {pruned:?}");
+        let is_filtered = !stages.contains(&Filter);
+        assert_eq!(pruned.pictures[0].kept.len(), if is_filtered { 4 } else { 0 });
+        assert_eq!(
+            others.iter().sum::<i64>() > 0,
+            is_filtered,
+            "the first layers hold what was filtered behind them"
+        );
+    }
+    // With everything kept in the tower and nothing filtered, [CLS] alone chooses.
+    let (all, _) = ask_under(Pruning::mustdrop().without(&[Merge]), "sample_5.png");
+    let scores = &all.pictures[0].class_attention;
+    let mut best: Vec<usize> = (0..scores.len()).collect();
+    best.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+    let expected: BTreeSet<u32> = best.iter().take(64).map(|patch| *patch as u32).collect();
+    let pruning = Pruning::mustdrop().keep(Keep::Tokens(64)).without(&[Merge, Filter]);
+    let tokens = &ask_under(pruning, "sample_5.png").0.pictures[0].tokens;
+    assert_eq!((scores.len(), tokens.iter().flatten().copied().collect::<BTreeSet<_>>()), (576, expected));
+}
+
+#[test]
+fn a_late_filter_drops_tokens() {
+    let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(64));
+    pruning.pruning_layers = Some(vec![8]);
+    let (pruned, _) = ask_under(pruning, "sample_5.png");
+    let picture = &pruned.pictures[0];
+    assert!((pruned.mean_vision_tokens - 64.0).abs() <= 1.0);
+    assert!(picture.kept[0].tokens.len() < 64 && picture.tokens.len() > 64, "{}", picture.tokens.len());
 }
 
 #[test]

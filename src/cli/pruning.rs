@@ -1,10 +1,10 @@
 //! Arguments about dropping vision tokens.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::{
     Error, Pruning, Result,
-    drop::{Keep, PolicyName, Positions, Preset, RowOrder},
+    drop::{Keep, PolicyName, Positions, Preset, RowOrder, Stage},
 };
 
 /// How vision tokens are dropped; without any of these, none are.
@@ -35,23 +35,13 @@ pub struct PruningArguments {
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     pruning_layers: Option<Vec<usize>>,
 
-    /// Switch a stage off; may be repeated
-    #[arg(long, value_name = "STAGE", value_enum)]
+    /// Switch a stage off: merge, filter or evict; may be repeated
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     without: Vec<Stage>,
 
     /// As the authors' code has it: merged windows first, and positions numbered anew behind every filter
     #[arg(long)]
     reference: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stage {
-    /// Merging windows of alike patches in the vision tower
-    Merge,
-    /// Dropping tokens during the prefill
-    Filter,
-    /// Cutting caches to the survivors
-    Evict,
 }
 
 impl PruningArguments {
@@ -86,9 +76,6 @@ impl PruningArguments {
         pruning.keep = self.keep;
         pruning.seed = seed;
         pruning.pruning_layers.clone_from(&self.pruning_layers);
-        pruning.merge = !self.without.contains(&Stage::Merge);
-        pruning.filter = !self.without.contains(&Stage::Filter);
-        pruning.evict = !self.without.contains(&Stage::Evict);
-        Ok(Some(pruning))
+        Ok(Some(pruning.without(&self.without)))
     }
 }

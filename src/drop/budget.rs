@@ -60,7 +60,8 @@ impl fmt::Display for Keep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tokens(tokens) => write!(f, "{tokens}"),
-            Self::Share(share) => write!(f, "{}%", share * 100.0),
+            // A share of 0.07 is 7.000000000000001 % as floats multiply.
+            Self::Share(share) => write!(f, "{}%", (share * 1e11).round() / 1e9),
         }
     }
 }
@@ -68,9 +69,10 @@ impl fmt::Display for Keep {
 /// The tokens that enter the decoder, and those that go on behind each pruning layer.
 ///
 /// Their mean over the decoder's `layers` layers is `budget`, up to rounding by half a token. The layers up to
-/// the first filter get at most half of the whole; from there the numbers fall by the same factor each time.
+/// the first filter, a share f of all, get at most half of the whole, or √f of it where that is more: even a late filter
+/// has something to drop, since `budget / √f` tokens enter. From there the numbers fall by the same factor each time.
 /// Where a small budget leaves less than all tokens to those first layers, the tokens that `[CLS]` attends to
-/// least do not enter the decoder (the paper has no fixed budget, and no such step).
+/// least do not enter the decoder (the paper has no fixed budget, and no such step); without any filter, it alone chooses.
 pub fn schedule(budget: usize, tokens: usize, layers: usize, pruning_layers: &[usize]) -> Vec<usize> {
     if budget >= tokens {
         return vec![tokens; pruning_layers.len() + 1];
@@ -83,7 +85,8 @@ pub fn schedule(budget: usize, tokens: usize, layers: usize, pruning_layers: &[u
     if spans.len() == 1 {
         return vec![budget];
     }
-    let enter = (whole / 2.0 / spans[0]).floor().clamp(budget as f64, tokens as f64);
+    let share = (spans[0] / layers as f64).sqrt().max(0.5);
+    let enter = (share * whole / spans[0]).floor().clamp(budget as f64, tokens as f64);
     let total = |factor: f64| -> f64 {
         spans.iter().enumerate().map(|(i, span)| span * enter * factor.powi(i as i32)).sum()
     };

@@ -12,11 +12,13 @@ pub mod decode;
 #[doc(hidden)]
 pub mod policy;
 pub mod prefill;
+mod stage;
 pub mod token_map;
 pub mod vision;
 
 pub use budget::Keep;
 pub use policy::PolicyName;
+pub use stage::Stage;
 
 use std::str::FromStr;
 
@@ -245,9 +247,6 @@ impl Pruning {
         if self.keep.is_none() && self.policy.needs_budget() {
             let expected = format!("a number of tokens or a share with --policy {}", self.policy);
             return Err(Error::argument("--keep", expected, "none"));
-        }
-        if self.keep.is_some() && !self.filter && self.policy == PolicyName::MustDrop {
-            return Err(Error::argument("keep", "the prefill filter switched on", "a budget without it"));
         }
         let chosen = self.layers(layers);
         if chosen.windows(2).any(|pair| pair[0] >= pair[1]) || chosen.iter().any(|layer| layer + 1 >= layers)

@@ -32,7 +32,8 @@ impl Policy for MustDrop {
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, _count: usize) -> Result<Entry> {
-        if !self.0.filter {
+        // Without a filter nothing asks for key tokens, but a budget asks for a choice.
+        if !self.0.filter && self.0.keep.is_none() {
             return Ok(Entry::All);
         }
         let [tokens, _] = tower.features.dims();

@@ -1,0 +1,64 @@
+//! MustDrop's stages, by name: what can be switched off, to see what each of them does.
+
+use std::{fmt, str::FromStr};
+
+use super::Pruning;
+use crate::error::{Error, Result};
+
+/// A stage of MustDrop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Stage {
+    /// Merging windows of alike patches in the vision tower.
+    Merge,
+    /// Dropping tokens during the prefill.
+    Filter,
+    /// Cutting caches to the survivors.
+    Evict,
+}
+
+impl Stage {
+    /// All of them, in the order in which they work.
+    pub const ALL: &'static [Self] = &[Self::Merge, Self::Filter, Self::Evict];
+
+    /// The name as it is written on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Merge => "merge",
+            Self::Filter => "filter",
+            Self::Evict => "evict",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Stage {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|stage| stage.as_str() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|stage| stage.as_str()).collect();
+            Error::argument("--without", names.join(", "), format!("{text:?}"))
+        })
+    }
+}
+
+impl Pruning {
+    /// Switches stages off. Without the filter, a budget is met by what `[CLS]` attends to alone.
+    pub fn without(mut self, stages: &[Stage]) -> Self {
+        for stage in stages {
+            match stage {
+                Stage::Merge => self.merge = false,
+                Stage::Filter => self.filter = false,
+                Stage::Evict => self.evict = false,
+            }
+        }
+        self
+    }
+}
