@@ -63,6 +63,16 @@ impl Llava {
         self.fingerprint
     }
 
+    /// A number that tells apart what stands beside the weights: configuration, tokenizer, chat template.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`](crate::Error::Io) if they are not there any more.
+    #[cfg(feature = "cli")]
+    pub(crate) fn texts_fingerprint(&self) -> Result<u64> {
+        self.files.texts_fingerprint()
+    }
+
     /// Checks that rules for dropping vision tokens fit this model.
     ///
     /// # Errors

@@ -7,10 +7,30 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+#[cfg(feature = "cli")]
+use std::hash::{Hash, Hasher};
+
+#[cfg(feature = "cli")]
+use twox_hash::XxHash64;
+
 use crate::error::{Error, Result};
 
 /// Largest file that is read whole: far above any real `tokenizer.json`.
 const READ_LIMIT_BYTES: u64 = 64 << 20;
+
+/// The files beside the weights that answers depend on.
+#[cfg(feature = "cli")]
+const TEXTS: [&str; 9] = [
+    "chat_template.jinja",
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
 
 /// Where a model's files come from: a folder, or bytes compiled into the program.
 #[derive(Clone, Debug)]
@@ -77,6 +97,17 @@ impl ModelFiles {
             Self::Folder(folder) => folder.clone(),
             Self::Embedded(_) => PathBuf::from("<embedded>"),
         }
+    }
+
+    /// A number that changes with any of the files that stand beside the weights.
+    #[cfg(feature = "cli")]
+    pub(crate) fn texts_fingerprint(&self) -> Result<u64> {
+        let mut hasher = XxHash64::with_seed(0);
+        for name in TEXTS {
+            let bytes = self.read(name)?;
+            (name, bytes.as_deref()).hash(&mut hasher);
+        }
+        Ok(hasher.finish())
     }
 
     /// The names of all files.

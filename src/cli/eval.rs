@@ -1,6 +1,11 @@
 //! `mustdrop eval`: what each way of dropping costs in right answers.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    hash::Hasher,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -11,7 +16,7 @@ use twox_hash::XxHash64;
 use super::{model::ModelArguments, print_json, write_whole};
 use crate::{
     DeviceInfo, Error, Llava,
-    drop::{Keep, PolicyName},
+    drop::{Keep, PolicyName, Stage},
     eval::{
         Setting, ask_about, plot,
         questions::{self, Question},
@@ -46,15 +51,23 @@ pub struct Eval {
 
     /// Budgets: tokens, or shares of the patches
     #[arg(long, value_name = "N|P%", value_delimiter = ',', default_values_t = [
-        Keep::Tokens(192), Keep::Tokens(128), Keep::Tokens(64), Keep::Tokens(32),
+        Keep::Tokens(192), Keep::Tokens(128), Keep::Tokens(64), Keep::Tokens(32), Keep::Tokens(16),
     ])]
     keep: Vec<Keep>,
+
+    /// Measure mustdrop also without these stages: merge, filter or evict, or several of them as in merge+evict
+    #[arg(long, value_name = "STAGES", value_delimiter = ',')]
+    without: Vec<Stages>,
 
     /// Ask the first N questions alone
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
-    /// Seed of the policy `random`
+    /// Ask N questions alone, about pictures that --seed draws
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "limit")]
+    sample: Option<u64>,
+
+    /// Seed of --sample and of the policy `random`
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
@@ -74,6 +87,24 @@ pub struct Eval {
     model: ModelArguments,
 }
 
+/// Changes whenever this program's answers may: results of an earlier program are not gone on with then.
+const FORMAT: u64 = 2;
+
+/// Stages that are switched off together.
+#[derive(Debug, Clone)]
+struct Stages(Vec<Stage>);
+
+impl FromStr for Stages {
+    type Err = Error;
+
+    fn from_str(text: &str) -> crate::Result<Self> {
+        let mut stages = text.split('+').map(str::parse).collect::<crate::Result<Vec<Stage>>>()?;
+        stages.sort_unstable();
+        stages.dedup();
+        Ok(Self(stages))
+    }
+}
+
 #[derive(Serialize)]
 struct Output<'a> {
     device: &'a DeviceInfo,
@@ -84,8 +115,11 @@ struct Output<'a> {
 impl Eval {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let mut questions = questions::read(&self.data)?;
-        questions
-            .truncate(self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
+        let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        questions.truncate(self.limit.map_or(usize::MAX, count));
+        if let Some(sample) = self.sample {
+            questions = questions::sample(questions, count(sample), self.seed);
+        }
         let images =
             self.images.clone().or_else(|| self.data.parent().map(Path::to_owned)).unwrap_or_default();
         let groups = questions::by_picture(&questions);
@@ -97,12 +131,13 @@ impl Eval {
         say!("device: {}, weights: {}", model.device(), model.weight_format());
         let settings = self.settings(&model)?;
         let mut records = match &self.results {
-            Some(path) => Records::open(path, &self.run_name(&model, &questions))?,
+            Some(path) => Records::open(path, &self.run_name(&model, &questions, &images)?)?,
             None => Records::in_memory(),
         };
 
         let names: Vec<String> = settings.iter().map(Setting::to_string).collect();
-        let rules: Vec<_> = settings.iter().map(|setting| (*setting, setting.pruning(self.seed))).collect();
+        let rules: Vec<_> =
+            settings.iter().map(|setting| (setting.clone(), setting.pruning(self.seed))).collect();
         let progress = progress((settings.len() * questions.len()) as u64);
         for (image, asked) in &groups {
             let missing = |setting: usize, question: usize| records.get(&names[setting], question).is_none();
@@ -124,18 +159,28 @@ impl Eval {
             let svg = plot::svg(&summaries).map_err(anyhow::Error::msg)?;
             write_whole("--plot", path, svg.as_bytes())?;
         }
+        let refused: usize = summaries.iter().map(|summary| summary.refused).sum();
+        if refused > 0 {
+            say!("{refused} times the model did not take a question; that counts as a wrong answer");
+        }
         if self.json {
             let output = Output { device: model.device(), questions: questions.len(), settings: summaries };
             return print_json(&output);
         }
         use std::io::Write;
-        Ok(writeln!(std::io::stdout(), "{}", table(&summaries))?)
+        Ok(writeln!(std::io::stdout(), "{}", tables(&summaries))?)
     }
 
     /// What is measured. A budget that a policy cannot hit is left out, with a line that says why; one that no policy
     /// can is an error.
     fn settings(&self, model: &Llava) -> anyhow::Result<Vec<Setting>> {
-        let all = Setting::all(&self.policies, &self.keep);
+        if !self.without.is_empty() && !self.policies.contains(&PolicyName::MustDrop) {
+            return Err(
+                Error::argument("--without", "mustdrop among --policies", "policies of one piece").into()
+            );
+        }
+        let without: Vec<_> = self.without.iter().map(|stages| stages.0.clone()).collect();
+        let all = Setting::all(&self.policies, &without, &self.keep);
         let (mut fit, mut refused) = (Vec::new(), None);
         for setting in all {
             match model.check(&setting.pruning(self.seed)) {
@@ -154,10 +199,17 @@ impl Eval {
     }
 
     /// Identifies everything that answers depend on.
-    fn run_name(&self, model: &Llava, questions: &[Question]) -> String {
-        let inputs = format!("{:016x} {} {} {questions:?}", model.fingerprint(), model.device(), self.seed);
-        let fit = format!("{:?} {}", model.preprocessor, model.weight_format());
-        format!("{:016x}", XxHash64::oneshot(0, (inputs + &fit).as_bytes()))
+    fn run_name(&self, model: &Llava, questions: &[Question], images: &Path) -> crate::Result<String> {
+        let mut hasher = XxHash64::with_seed(FORMAT);
+        let model_of = (model.fingerprint(), model.texts_fingerprint()?, model.weight_format());
+        let inputs =
+            format!("{model_of:?} {} {:?} {} {questions:?}", model.device(), model.preprocessor, self.seed);
+        hasher.write(inputs.as_bytes());
+        for (image, _) in questions::by_picture(questions) {
+            let path = images.join(image);
+            hasher.write(&fs::read(&path).map_err(|error| Error::io(path, error))?);
+        }
+        Ok(format!("{:016x}", hasher.finish()))
     }
 }
 
@@ -168,25 +220,26 @@ fn progress(length: u64) -> ProgressBar {
     bar
 }
 
-/// The results as a table that is Markdown, too.
-fn table(summaries: &[Summary]) -> Table {
-    let types: Vec<&String> = summaries.first().map_or_else(Vec::new, |first| first.by_type.keys().collect());
-    let has_yes_no = summaries.iter().any(|summary| summary.yes_no_f1.is_some());
+/// The results as tables that are Markdown, too: what each setting costs, and which types of questions suffer.
+fn tables(summaries: &[Summary]) -> String {
+    format!("{}\n\n{}", costs(summaries), types(summaries))
+}
+
+fn costs(summaries: &[Summary]) -> Table {
     let mut header: Vec<String> =
-        ["policy", "keep", "right, %", "of dense, %", "tokens", "KV, MB", "s"].map(String::from).into();
+        ["policy", "keep", "right, %", "95 %", "of dense, %", "95 %", "tokens", "KV, MB", "s"]
+            .map(String::from)
+            .into();
+    let has_yes_no = summaries.iter().any(|summary| summary.yes_no_f1.is_some());
     if has_yes_no {
         header.extend(["yes/no, %", "F1, %"].map(String::from));
     }
-    header.extend(types.iter().map(|kind| format!("{kind}, %")));
-    let mut table = Table::new();
-    table.load_preset(ASCII_MARKDOWN).set_header(header);
-    let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1}", 100.0 * share));
-    for summary in summaries {
+    let rows = summaries.iter().map(|summary| {
         let mut row = vec![
-            summary.policy.to_string(),
-            summary.keep.clone().unwrap_or("-".to_owned()),
             percent(Some(summary.accuracy)),
+            interval(summary.accuracy_interval),
             percent(summary.of_dense),
+            interval(summary.of_dense_interval),
             format!("{:.1}", summary.vision_tokens),
             format!("{:.1}", summary.kv_bytes / 1e6),
             summary.seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}")),
@@ -194,9 +247,37 @@ fn table(summaries: &[Summary]) -> Table {
         if has_yes_no {
             row.extend([percent(summary.yes_no_accuracy), percent(summary.yes_no_f1)]);
         }
-        let tally = |kind: &&String| summary.by_type.get(*kind).map(|tally| tally.accuracy());
-        row.extend(types.iter().map(|kind| percent(tally(kind))));
-        table.add_row(row);
+        (summary, row)
+    });
+    table(header, rows)
+}
+
+fn types(summaries: &[Summary]) -> Table {
+    let types: Vec<&String> = summaries.first().map_or_else(Vec::new, |first| first.by_type.keys().collect());
+    let header = ["policy", "keep"].map(String::from).into_iter();
+    let header = header.chain(types.iter().map(|kind| format!("{kind}, %"))).collect();
+    let rows = summaries.iter().map(|summary| {
+        let share = |kind: &&String| summary.by_type.get(*kind).map(|tally| tally.accuracy());
+        (summary, types.iter().map(|kind| percent(share(kind))).collect())
+    });
+    table(header, rows)
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("-".to_owned(), |share| format!("{:.1}", 100.0 * share))
+}
+
+fn interval(ends: Option<[f64; 2]>) -> String {
+    ends.map_or("-".to_owned(), |[low, high]| format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high))
+}
+
+/// A row for each setting: its name, its budget, and what is said of it.
+fn table<'a>(header: Vec<String>, rows: impl Iterator<Item = (&'a Summary, Vec<String>)>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(ASCII_MARKDOWN).set_header(header);
+    for (summary, said) in rows {
+        let name = [summary.way.clone(), summary.keep.clone().unwrap_or("-".to_owned())];
+        table.add_row(name.into_iter().chain(said));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

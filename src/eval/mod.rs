@@ -3,9 +3,11 @@
 //! - [`questions`]: what is asked
 //! - [`score`]: when an answer is right
 //! - [`records`]: answers on disk, so that a run that was stopped goes on
+//! - [`bootstrap`]: how sure a figure is
 //! - [`summary`]: the figures of each way of dropping
 //! - [`plot`]: accuracy over kept tokens, as SVG
 
+pub mod bootstrap;
 pub mod plot;
 pub mod questions;
 pub mod records;
@@ -23,47 +25,67 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Chat, GenerationOptions, Llava, Picture, Pruning,
-    drop::{Keep, PolicyName},
-    error::Result,
+    drop::{Keep, PolicyName, Stage},
+    error::{Error, Result},
     model::TowerFeatures,
     shown::Shown,
 };
 use questions::Question;
-use records::Record;
+use records::{Outcome, Record};
 
-/// A way of dropping that is measured: a policy and its budget.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A way of dropping that is measured: a policy, without some of its stages, and its budget.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
     /// Who chooses.
     pub policy: PolicyName,
+    /// Stages that are switched off; none but with [`PolicyName::MustDrop`].
+    pub without: Vec<Stage>,
     /// How much is kept; `None` with [`PolicyName::None`].
     pub keep: Option<Keep>,
 }
 
 impl Setting {
-    /// Every policy at every budget; the one that keeps everything once, and first.
-    pub fn all(policies: &[PolicyName], keeps: &[Keep]) -> Vec<Self> {
-        let dense = policies.iter().filter(|policy| **policy == PolicyName::None).take(1);
-        let dense = dense.map(|policy| Self { policy: *policy, keep: None });
-        let dropping = policies.iter().filter(|policy| **policy != PolicyName::None);
-        let dropping = dropping.flat_map(|policy| keeps.iter().map(|keep| (*policy, *keep)));
-        dense.chain(dropping.map(|(policy, keep)| Self { policy, keep: Some(keep) })).collect()
+    /// Every policy at every budget, MustDrop also without each of the given sets of stages; the one that keeps everything
+    /// once, and first.
+    pub fn all(policies: &[PolicyName], without: &[Vec<Stage>], keeps: &[Keep]) -> Vec<Self> {
+        let whole = Vec::new();
+        let variants = |policy: PolicyName| {
+            let switched = without.iter().filter(move |_| policy == PolicyName::MustDrop);
+            std::iter::once(&whole).chain(switched).map(move |without| (policy, without))
+        };
+        let (dense, dropping): (Vec<_>, Vec<_>) =
+            policies.iter().copied().partition(|policy| *policy == PolicyName::None);
+        let dense = dense.into_iter().take(1).map(|policy| Self { policy, without: Vec::new(), keep: None });
+        let dropping = dropping.into_iter().flat_map(variants).flat_map(|(policy, without)| {
+            keeps.iter().map(move |keep| Self { policy, without: without.clone(), keep: Some(*keep) })
+        });
+        dense.chain(dropping).collect()
     }
 
     /// The rules of the setting; `seed` is that of [`PolicyName::Random`].
     pub fn pruning(&self, seed: u64) -> Pruning {
-        let mut pruning = Pruning::policy(self.policy);
+        let mut pruning = Pruning::policy(self.policy).without(&self.without);
         pruning.keep = self.keep;
         pruning.seed = seed;
         pruning
+    }
+
+    /// The policy, and what it is without.
+    pub fn way(&self) -> String {
+        let stages: Vec<_> = self.without.iter().map(|stage| stage.as_str()).collect();
+        match stages.is_empty() {
+            true => self.policy.to_string(),
+            false => format!("{} without {}", self.policy, stages.join(" and ")),
+        }
     }
 }
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.way())?;
         match self.keep {
-            Some(keep) => write!(f, "{} {keep}", self.policy),
-            None => write!(f, "{}", self.policy),
+            Some(keep) => write!(f, " {keep}"),
+            None => Ok(()),
         }
     }
 }
@@ -82,14 +104,13 @@ pub struct Cost {
 
 /// Asks `questions` about one picture under every setting, and hands each answer to `take`.
 ///
-/// The tower runs once for all policies that treat it alike. `wanted` tells which questions (by index) are still to
-/// be asked under which setting (by index).
+/// The tower runs once for all policies that treat it alike, and what a policy lets into the decoder once for all
+/// questions. `wanted` tells which questions (by index) are still to be asked under which setting (by index).
 ///
 /// # Errors
 ///
-/// [`Error::Picture`](crate::Error::Picture) if the picture cannot be read, [`Error::Prompt`](crate::Error::Prompt) if
-/// a question does not fit the context, [`Error::Device`](crate::Error::Device) if the device fails, and what `take`
-/// returns.
+/// [`Error::Picture`] if the picture cannot be read, [`Error::Device`] if the device fails, and what `take` returns. A
+/// question that does not fit the context is an [`Outcome`].
 pub fn ask_about(
     model: &Llava,
     path: &Path,
@@ -120,25 +141,36 @@ pub fn ask_about(
         let embeddings = pruned.features.clone();
         let mut shown = Some(Shown { embeddings, pruned: Some(pruned), placement: pixels.placement });
         let mut chat = chat(model, pruning);
-        // The first question under a setting shows what one alone would take.
-        let mut is_first = true;
         for (question, text) in questions.iter().filter(|(question, _)| wanted(number, *question)) {
-            let mut answer = chat.ask_afresh(shown.take(), &text.question)?;
-            let said = answer.complete()?;
-            let seconds = is_first.then(|| *tower_seconds + start.elapsed().as_secs_f64());
-            is_first = false;
-            let report = answer.report();
-            let vision_tokens = report.pruning.as_ref().filter(|pruning| !pruning.pictures.is_empty());
-            let cost = Cost {
-                // A question that found its picture in the cache computed nothing of it: the same as the first did.
-                vision_tokens: vision_tokens.map_or(report.vision_tokens as f64, |p| p.mean_vision_tokens),
-                kv_bytes: report.kv_bytes,
-                seconds,
+            // The first question under a setting shows what one alone would take.
+            let is_first = shown.is_some();
+            let outcome = match answer(&mut chat, shown.take(), text) {
+                Ok((answer, mut cost)) => {
+                    cost.seconds = is_first.then(|| *tower_seconds + start.elapsed().as_secs_f64());
+                    Outcome::Answered { answer, cost }
+                }
+                Err(Error::Prompt(refused)) => Outcome::Refused { refused },
+                Err(error) => return Err(error),
             };
-            take(Record::new(setting, *question, said, cost))?;
+            take(Record::new(setting, *question, outcome))?;
         }
     }
     Ok(())
+}
+
+/// The answer to one question, and what it cost but for the time.
+fn answer(chat: &mut Chat, shown: Option<Shown>, question: &Question) -> Result<(String, Cost)> {
+    let mut answer = chat.ask_afresh(shown, &question.question)?;
+    let said = answer.complete()?;
+    let report = answer.report();
+    let pruning = report.pruning.as_ref().filter(|pruning| !pruning.pictures.is_empty());
+    let cost = Cost {
+        // A question that found its picture in the cache computed nothing of it: the same as the first did.
+        vision_tokens: pruning.map_or(report.vision_tokens as f64, |pruning| pruning.mean_vision_tokens),
+        kv_bytes: report.kv_bytes,
+        seconds: None,
+    };
+    Ok((said, cost))
 }
 
 /// Greedy answers, whatever the checkpoint's own rules are.

@@ -1,4 +1,4 @@
-//! Accuracy over kept tokens, one curve a policy, as SVG.
+//! Accuracy over kept tokens, a curve for each way of dropping, as SVG.
 
 use plotters::prelude::*;
 
@@ -10,8 +10,8 @@ const SIZE: (u32, u32) = (720, 440);
 
 /// Colours that stay apart for readers who do not see all colours (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
     RGBColor(0, 0, 0),
+    RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
@@ -30,10 +30,21 @@ pub fn svg(summaries: &[Summary]) -> Result<String, String> {
 }
 
 fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let curve = |policy: PolicyName| -> Vec<(f64, f64)> {
-        let own = summaries.iter().filter(|summary| summary.policy == policy);
-        let mut points: Vec<_> =
-            own.map(|summary| (summary.vision_tokens, 100.0 * summary.accuracy)).collect();
+    let mut ways: Vec<&Summary> = Vec::new();
+    for summary in summaries {
+        if ways.iter().all(|known| known.way != summary.way) {
+            ways.push(summary);
+        }
+    }
+    // Tokens, accuracy, and the interval of that.
+    let curve = |way: &str| -> Vec<(f64, f64, Option<[f64; 2]>)> {
+        let own = summaries.iter().filter(|summary| summary.way == way);
+        let mut points: Vec<_> = own
+            .map(|summary| {
+                let interval = summary.accuracy_interval.map(|ends| ends.map(|end| 100.0 * end));
+                (summary.vision_tokens, 100.0 * summary.accuracy, interval)
+            })
+            .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         points
     };
@@ -59,18 +70,22 @@ fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std:
         .x_label_formatter(&|tokens| format!("{tokens:.0}"))
         .y_label_formatter(&|percent| format!("{percent:.0}"))
         .draw()?;
-    for (policy, colour) in PolicyName::ALL.iter().copied().zip(COLOURS) {
-        let mut points = curve(policy);
-        if let (PolicyName::None, Some((_, dense))) = (policy, points.first().copied()) {
+    for (summary, colour) in ways.into_iter().zip(COLOURS.into_iter().cycle()) {
+        let measured = curve(&summary.way);
+        let mut points: Vec<(f64, f64)> =
+            measured.iter().map(|(tokens, right, _)| (*tokens, *right)).collect();
+        if let (PolicyName::None, Some((_, dense))) = (summary.policy, points.first().copied()) {
             points = vec![(least, dense), (most, dense)];
         } else {
             chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
+            let bars = measured.iter().filter_map(|(tokens, _, interval)| Some((*tokens, (*interval)?)));
+            chart.draw_series(bars.map(|(tokens, ends)| {
+                PathElement::new(ends.map(|end| (tokens, end)).to_vec(), colour.mix(0.4).stroke_width(1))
+            }))?;
         }
-        if !points.is_empty() {
-            let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
-            line.label(policy.as_str())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-        }
+        let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+        line.label(&summary.way)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
     }
     chart
         .configure_series_labels()

@@ -6,6 +6,8 @@ use std::{
     path::{Component, Path},
 };
 
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -71,6 +73,17 @@ fn parse(line: &str) -> Result<Question, String> {
         return Err(format!("the picture {:?}, which is not inside the folder", question.image));
     }
     Ok(question)
+}
+
+/// `count` of the questions, in the file's order: all about one picture after the other, in an order of pictures that
+/// `seed` draws, until there are enough.
+pub fn sample(questions: Vec<Question>, count: usize, seed: u64) -> Vec<Question> {
+    let mut pictures = by_picture(&questions);
+    pictures.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let drawn = pictures.into_iter().flat_map(|(_, asked)| asked).map(|(index, _)| index);
+    let drawn: std::collections::HashSet<usize> = drawn.take(count).collect();
+    let chosen = questions.into_iter().enumerate().filter(|(index, _)| drawn.contains(index));
+    chosen.map(|(_, question)| question).collect()
 }
 
 /// The questions about each picture, by index, in the order in which pictures first appear.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Write},
+    io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -12,24 +12,41 @@ use serde::{Deserialize, Serialize};
 use super::{Cost, Setting};
 use crate::error::{Error, Result};
 
-/// One answer.
+/// What became of one question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The setting's name.
     pub setting: String,
     /// The question, by index.
     pub question: usize,
-    /// What the model said.
-    pub answer: String,
-    /// What it cost.
+    /// The answer, or why there is none.
     #[serde(flatten)]
-    pub cost: Cost,
+    pub outcome: Outcome,
+}
+
+/// The answer to a question, or why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// The model answered.
+    Answered {
+        /// What it said.
+        answer: String,
+        /// What that cost.
+        #[serde(flatten)]
+        cost: Cost,
+    },
+    /// The model does not take the question: it is too long, as a rule.
+    Refused {
+        /// Why.
+        refused: String,
+    },
 }
 
 impl Record {
-    /// An answer under `setting`.
-    pub fn new(setting: &Setting, question: usize, answer: String, cost: Cost) -> Self {
-        Self { setting: setting.to_string(), question, answer, cost }
+    /// What became of `question` under `setting`.
+    pub fn new(setting: &Setting, question: usize, outcome: Outcome) -> Self {
+        Self { setting: setting.to_string(), question, outcome }
     }
 }
 
@@ -55,44 +72,49 @@ impl Records {
 
     /// The answers in a file, which is made if it is not there; `run` identifies what they depend on.
     ///
-    /// A last line that was cut off when the run was stopped is forgotten.
+    /// What follows the last line break was cut off when a run was stopped, and is forgotten. Nothing else of a file is
+    /// ever changed, but for lines that are added.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if it cannot be read or written, [`Error::Argument`] if it belongs to another run.
+    /// [`Error::Io`] if it cannot be read or written, [`Error::Argument`] if it belongs to another run, or naming the
+    /// first line that is no answer.
     pub fn open(path: &Path, run: &str) -> Result<Self> {
         let io = |error| Error::io(path, error);
-        let header = Header { run: run.to_owned() };
-        let mut answers = HashMap::new();
-        let mut kept = Vec::new();
-        if path.exists() {
-            let mut lines = BufReader::new(File::open(path).map_err(io)?).lines();
-            let first = lines.next().transpose().map_err(io)?.unwrap_or_default();
-            if !first.is_empty() && serde_json::from_str::<Header>(&first).ok().as_ref() != Some(&header) {
-                return Err(Error::argument(
-                    "--results",
-                    "a file of the same questions, model, device and seed, or a new one",
-                    format!("{}, which is of others", path.display()),
-                ));
-            }
-            for line in lines {
-                let line = line.map_err(io)?;
-                let Ok(record) = serde_json::from_str::<Record>(&line) else { continue };
-                answers.insert((record.setting.clone(), record.question), record);
-                kept.push(line);
-            }
+        let mut header =
+            serde_json::to_vec(&Header { run: run.to_owned() }).map_err(|error| io(error.into()))?;
+        header.push(b'\n');
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(io)?;
+        // A run that was stopped at once may have left the beginning of its header.
+        if header.starts_with(&bytes) {
+            file.rewind().and_then(|()| file.write_all(&header)).map_err(io)?;
+            return Ok(Self { answers: HashMap::new(), file: Some((path.to_owned(), file)) });
         }
-        kept.insert(0, serde_json::to_string(&header).map_err(|error| io(error.into()))?);
-        // The whole lines go back, under another name first: a line that was cut off must not run into the next.
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".part");
-        std::fs::write(&partial, kept.join("\n") + "\n").map_err(io)?;
-        std::fs::rename(&partial, path).map_err(io)?;
-        let file = OpenOptions::new().append(true).open(path).map_err(io)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let mut lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n');
+        if lines.next() != Some(&header) {
+            return Err(Error::argument(
+                "--results",
+                "a file of the same questions, pictures, model, device and seed, or a new one",
+                format!("{}, which is of others", path.display()),
+            ));
+        }
+        let mut answers = HashMap::new();
+        for (index, line) in lines.enumerate() {
+            let record: Record = serde_json::from_slice(line).map_err(|error| {
+                let found = format!("{}:{}: {error}", path.display(), index + 2);
+                Error::argument("--results", "an answer on every line", found)
+            })?;
+            answers.insert((record.setting.clone(), record.question), record);
+        }
+        file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
         Ok(Self { answers, file: Some((path.to_owned(), file)) })
     }
 
-    /// The answer to a question under a setting.
+    /// What became of a question under a setting.
     pub fn get(&self, setting: &str, question: usize) -> Option<&Record> {
         self.answers.get(&(setting.to_owned(), question))
     }

@@ -9,14 +9,21 @@ pub fn is_right(question: &Question, answer: &str) -> bool {
 }
 
 /// Lower case, without punctuation and articles, numbers as digits, single spaces: what VQA's evaluation does
-/// (arXiv 1505.00468), as far as short English answers need it.
+/// (arXiv 1505.00468), as far as short English answers need it. An article goes only where another word is left: "A" may
+/// be the letter on a sign.
 pub fn normalise(text: &str) -> String {
     const NUMBERS: [&str; 11] =
         ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
     let text = text.to_lowercase();
     let text: String = text.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
-    let words = text.split_whitespace().filter(|word| !["a", "an", "the"].contains(word));
-    let words = words.map(|word| match NUMBERS.iter().position(|number| *number == word) {
+    let is_article = |word: &&str| ["a", "an", "the"].contains(word);
+    let mut words: Vec<&str> = text.split_whitespace().collect();
+    if words.iter().all(is_article) {
+        words.drain(..words.len().saturating_sub(1));
+    } else {
+        words.retain(|word| !is_article(word));
+    }
+    let words = words.into_iter().map(|word| match NUMBERS.iter().position(|number| *number == word) {
         Some(number) => number.to_string(),
         None => word.to_owned(),
     });
@@ -106,11 +113,15 @@ mod tests {
             ("a dog", "Dog."),
             ("top left", "The top  left!"),
             ("a dog and a cat", "dog and cat"),
+            ("a", "A"),
+            ("an A", "a."),
         ] {
             assert!(is_right(&question(&[right]), answer), "{answer} for {right}");
         }
         assert!(is_right(&question(&["grey", "gray"]), "gray"));
-        for (right, answer) in [("two", "three"), ("dog", "dogs"), ("yes", "no"), ("yes", "")] {
+        for (right, answer) in
+            [("two", "three"), ("dog", "dogs"), ("yes", "no"), ("yes", ""), ("a", ""), ("a", "the")]
+        {
             assert!(!is_right(&question(&[right]), answer), "{answer} for {right}");
         }
     }
