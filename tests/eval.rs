@@ -2,12 +2,12 @@
 
 use std::{fs, path::Path};
 
-use crate::common::repository;
+use crate::common::{MODEL, repository};
 use assert_cmd::Command;
 use mustdrop::{
     drop::PolicyName,
     eval::{
-        Cost, Setting,
+        Cost, Setting, ask_about,
         questions::{Question, by_picture, read, sample},
         records::{Outcome, Record, Records},
         score::is_right,
@@ -321,4 +321,36 @@ fn a_sample_is_of_whole_pictures_in_the_files_order() {
     let pictures = by_picture(&drawn);
     assert_eq!(pictures.iter().filter(|(_, asked)| asked.len() == 4).count(), 5, "and two about a sixth");
     assert_eq!(sample(all.clone(), 1000, 1), all);
+}
+
+/// `tests/unseen_scenes`: the questions that `--sample 300` draws of the set unseen-scenes, which
+/// `models/picture-book/train/test_sets.py` makes; its pictures as lossless WebP.
+#[test]
+fn unseen_scenes_are_answered_as_well_as_published() {
+    let folder = repository("tests/unseen_scenes");
+    let questions = read(&folder.join("questions.jsonl")).expect("questions");
+    let dense = Setting { policy: PolicyName::None, without: Vec::new(), keep: None };
+    let settings = [(dense.clone(), dense.pruning(0))];
+    let (mut asked, mut right) = (0, 0);
+    for (image, about) in by_picture(&questions) {
+        ask_about(
+            &MODEL,
+            &folder.join(image),
+            &settings,
+            &about,
+            |_, _| true,
+            |record| {
+                let Outcome::Answered { answer, .. } = &record.outcome else { panic!("{record:?}") };
+                asked += 1;
+                right += usize::from(is_right(&questions[record.question], answer));
+                Ok(())
+            },
+        )
+        .expect("answers");
+    }
+    let bytes = fs::read(repository("models/picture-book/eval.json")).expect("in the repository");
+    let scores: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let published = scores["sets"]["unseen-scenes"]["accuracy"].as_f64().expect("a share");
+    let found = f64::from(right as u32) / f64::from(asked as u32);
+    assert!(asked == 300 && found > published - 0.03, "{right} of {asked} right, {published} published");
 }
