@@ -106,11 +106,7 @@ impl Conversation {
         let rows = self.rows(&prompt)?;
         let limit = self.llava.context_limit();
         if rows.len() >= limit {
-            return Err(Error::Prompt(format!(
-                "the prompt has {} tokens, expected fewer than the model's context of {limit}; ask a \
-                 shorter question, show fewer pictures or start a new conversation",
-                rows.len()
-            )));
+            return Err(Error::Context { tokens: rows.len(), limit });
         }
         let reused = self.reuse(&rows, pruning);
         let embeddings: Vec<_> = self.pictures.iter().map(|shown| shown.embeddings.clone()).collect();

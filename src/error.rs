@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything the library can fail with.
 ///
-/// Grouped by who has to act: the caller (`Argument`, `Picture`, `Prompt`), the keeper of the model
+/// Grouped by who has to act: the caller (`Argument`, `Picture`, `Prompt`, `Context`), the keeper of the model
 /// folder (`Model`), or the machine (`Device`, `Memory`, `Io`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +38,18 @@ pub enum Error {
     /// A conversation cannot be turned into a prompt for this model.
     #[error("{0}")]
     Prompt(String),
+
+    /// A prompt is longer than the model can follow.
+    #[error(
+        "the prompt has {tokens} tokens, expected fewer than the model's context of {limit}; ask a shorter question, show \
+         fewer pictures or start a new conversation"
+    )]
+    Context {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens that the model can follow, the answer's included.
+        limit: usize,
+    },
 
     /// A model folder is missing, incomplete or inconsistent.
     #[error("{}: {problem}", path.display())]
@@ -113,7 +125,7 @@ impl Error {
     /// The process exit code that stands for this error: 2 usage, 3 model, 4 device, 5 memory, 130 stopped, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Argument { .. } | Self::Picture { .. } | Self::Prompt(_) => 2,
+            Self::Argument { .. } | Self::Picture { .. } | Self::Prompt(_) | Self::Context { .. } => 2,
             Self::Model { .. } => 3,
             Self::Device { .. } => 4,
             Self::Memory { .. } => 5,

@@ -172,7 +172,7 @@ fn keep_drops_tokens_reports_it_and_draws_it() {
     alone.args(["describe", &sample("sample_5.png"), "--keep", "64", "--device", "cpu", "--json"]);
     let output = alone.args(["--without", "filter"]).assert().success();
     let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
-    assert_eq!(json["pruning"]["mean_vision_tokens"], 64.0, "[CLS] alone admits");
+    assert_eq!(json["pruning"]["mean_vision_tokens"], 64.0, "as many enter as the budget says");
 }
 
 #[test]

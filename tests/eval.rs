@@ -229,6 +229,8 @@ fn files_of_others_and_broken_ones_are_left_as_they_are() {
     let path = folder.path().join("results.jsonl");
     let mut records = Records::open(&path, "run 1").expect("a new file");
     records.add(record(0)).expect("written");
+    let second = Records::open(&path, "run 1").expect_err("the first still writes").to_string();
+    assert!(second.contains("another run is writing"), "{second}");
     drop(records);
     let whole = fs::read(&path).expect("readable");
     let with = |line: &[u8]| [&whole[..], line, &whole[..]].concat();
@@ -260,9 +262,10 @@ fn a_question_that_is_too_long_is_recorded_and_the_run_goes_on() {
         [ask("is there an elephant?", "yes"), ask(&"dog ".repeat(2000), ""), ask("is there a spider?", "no")];
     fs::write(&data, lines.concat()).expect("writable");
     let mut command = eval(&data);
-    command.args(["--policies", "none,mustdrop", "--keep", "64", "--json"]);
+    command.args(["--policies", "none,mustdrop,none,mustdrop", "--keep", "64,64", "--json"]);
     let assert = command.assert().success().stderr(contains("2 times the model did not take a question"));
     let output: Value = serde_json::from_slice(&assert.get_output().stdout).expect("JSON");
+    assert_eq!(output["settings"].as_array().expect("a list").len(), 2, "each setting once");
     for setting in output["settings"].as_array().expect("a list") {
         assert_eq!(setting["total"], json!({ "questions": 3, "right": 2 }), "{setting}");
         assert_eq!(setting["refused"], 1);

@@ -204,7 +204,7 @@ fn a_prompt_beyond_the_context_is_refused_with_both_numbers() {
     let mut chat = MODEL.chat();
     let error = chat.ask([picture("sample_1.png"), Part::text(question)]).err().expect("too long");
     let message = error.to_string();
-    assert!(matches!(error, Error::Prompt(_)), "{message}");
+    assert!(matches!(error, Error::Context { limit: 2048, .. }), "{message}");
     assert!(message.contains("2048") && message.contains("context"), "{message}");
     // The conversation is as it was: empty, and usable.
     let answer =

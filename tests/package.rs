@@ -3,6 +3,7 @@
 use std::{fs, process::Command};
 
 use crate::common::repository;
+use sha2::{Digest, Sha256};
 
 fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
@@ -35,4 +36,24 @@ fn the_library_alone_brings_nothing_of_the_program() {
     for name in ["axum", "clap", "ctrlc", "indicatif", "plotters", "rustyline", "tokio", "ureq"] {
         assert!(!brought.contains(&name), "{name}");
     }
+}
+
+#[test]
+fn the_table_of_the_models_files_is_that_of_its_files() {
+    let page = fs::read_to_string(repository("models/README.md")).expect("the page");
+    let mut listed: Vec<String> =
+        page.lines().filter(|line| line.ends_with("` |")).map(str::to_owned).collect();
+    let files = fs::read_dir(repository("models/picture-book")).expect("the model");
+    let mut expected: Vec<String> = files
+        .map(|entry| entry.expect("a file"))
+        .filter(|entry| entry.path().is_file() && entry.file_name() != "MODEL_CARD.md")
+        .map(|entry| {
+            let bytes = fs::read(entry.path()).expect("readable");
+            let name = entry.file_name().into_string().expect("UTF-8");
+            format!("| {name} | {} | `{:x}` |", bytes.len(), Sha256::digest(&bytes))
+        })
+        .collect();
+    listed.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(listed, expected);
 }

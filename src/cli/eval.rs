@@ -171,13 +171,16 @@ impl Eval {
         Ok(writeln!(std::io::stdout(), "{}", tables(&summaries))?)
     }
 
-    /// What is measured. A budget that a policy cannot hit is left out, with a line that says why; one that no policy
-    /// can is an error.
+    /// What is measured. A budget that FastV cannot hit is left out for it, with a line that says why, unless nothing else
+    /// is measured; any other that cannot be hit is an error.
     fn settings(&self, model: &Llava) -> anyhow::Result<Vec<Setting>> {
+        let (patches, _) = model.patches_and_depth();
+        for keep in &self.keep {
+            keep.tokens(patches)?;
+        }
         if !self.without.is_empty() && !self.policies.contains(&PolicyName::MustDrop) {
-            return Err(
-                Error::argument("--without", "mustdrop among --policies", "policies of one piece").into()
-            );
+            let names = self.policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Error::argument("--without", "mustdrop among --policies", names).into());
         }
         let without: Vec<_> = self.without.iter().map(|stages| stages.0.clone()).collect();
         let all = Setting::all(&self.policies, &without, &self.keep);
@@ -202,8 +205,12 @@ impl Eval {
     fn run_name(&self, model: &Llava, questions: &[Question], images: &Path) -> crate::Result<String> {
         let mut hasher = XxHash64::with_seed(FORMAT);
         let model_of = (model.fingerprint(), model.texts_fingerprint()?, model.weight_format());
-        let inputs =
-            format!("{model_of:?} {} {:?} {} {questions:?}", model.device(), model.preprocessor, self.seed);
+        // The CPU path computes the same with any number of threads.
+        let device = match model.device().index {
+            Some(_) => model.device().to_string(),
+            None => "cpu".to_owned(),
+        };
+        let inputs = format!("{model_of:?} {device} {:?} {} {questions:?}", model.preprocessor, self.seed);
         hasher.write(inputs.as_bytes());
         for (image, _) in questions::by_picture(questions) {
             let path = images.join(image);
@@ -240,9 +247,9 @@ fn costs(summaries: &[Summary]) -> Table {
             interval(summary.accuracy_interval),
             percent(summary.of_dense),
             interval(summary.of_dense_interval),
-            format!("{:.1}", summary.vision_tokens),
-            format!("{:.1}", summary.kv_bytes / 1e6),
-            summary.seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}")),
+            number(summary.vision_tokens, 1.0, 1),
+            number(summary.kv_bytes, 1e-6, 1),
+            number(summary.seconds, 1.0, 2),
         ];
         if has_yes_no {
             row.extend([percent(summary.yes_no_accuracy), percent(summary.yes_no_f1)]);
@@ -264,7 +271,11 @@ fn types(summaries: &[Summary]) -> Table {
 }
 
 fn percent(share: Option<f64>) -> String {
-    share.map_or("-".to_owned(), |share| format!("{:.1}", 100.0 * share))
+    number(share, 100.0, 1)
+}
+
+fn number(value: Option<f64>, scale: f64, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{:.digits$}", scale * value))
 }
 
 fn interval(ends: Option<[f64; 2]>) -> String {

@@ -68,11 +68,12 @@ impl fmt::Display for Keep {
 
 /// The tokens that enter the decoder, and those that go on behind each pruning layer.
 ///
-/// Their mean over the decoder's `layers` layers is `budget`, up to rounding by half a token. The layers up to
+/// Their mean over the decoder's `layers` layers is `budget`, up to one token. The layers up to
 /// the first filter, a share f of all, get at most half of the whole, or √f of it where that is more: even a late filter
 /// has something to drop, since `budget / √f` tokens enter. From there the numbers fall by the same factor each time.
 /// Where a small budget leaves less than all tokens to those first layers, the tokens that `[CLS]` attends to
-/// least do not enter the decoder (the paper has no fixed budget, and no such step); without any filter, it alone chooses.
+/// least do not enter the decoder (the paper has no fixed budget, and no such step); without any filter, `budget`
+/// tokens enter.
 pub fn schedule(budget: usize, tokens: usize, layers: usize, pruning_layers: &[usize]) -> Vec<usize> {
     if budget >= tokens {
         return vec![tokens; pruning_layers.len() + 1];

@@ -50,7 +50,7 @@ impl FromStr for Stage {
 }
 
 impl Pruning {
-    /// Switches stages off. Without the filter, a budget is met by what `[CLS]` attends to alone.
+    /// Switches stages off. Without the filter, a budget is met by merging down to it and by what `[CLS]` attends to.
     pub fn without(mut self, stages: &[Stage]) -> Self {
         for stage in stages {
             match stage {

@@ -14,13 +14,14 @@ const TAIL: f64 = 0.025;
 /// Draws of as many pictures as there are, each any number of times; the same ones for every figure.
 #[derive(Debug)]
 pub struct Bootstrap {
-    draws: Vec<Vec<usize>>,
+    draws: Vec<Vec<u32>>,
 }
 
 impl Bootstrap {
     /// Draws among so many pictures.
     pub fn new(pictures: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let pictures = u32::try_from(pictures).unwrap_or(u32::MAX);
         let mut draw = || (0..pictures).map(|_| rng.random_range(0..pictures)).collect();
         Self { draws: (0..DRAWS).map(|_| draw()).collect() }
     }
@@ -28,13 +29,14 @@ impl Bootstrap {
     /// The 95 % interval of `sum(numerators) / sum(denominators)`, one of each a picture; `None` if that is no number for
     /// any draw.
     pub fn ratio(&self, numerators: &[f64], denominators: &[f64]) -> Option<[f64; 2]> {
-        let sum =
-            |values: &[f64], draw: &[usize]| -> f64 { draw.iter().map(|picture| values[*picture]).sum() };
-        let ratio = |draw: &Vec<usize>| sum(numerators, draw) / sum(denominators, draw);
+        let sum = |values: &[f64], draw: &[u32]| -> f64 {
+            draw.iter().map(|picture| values[*picture as usize]).sum()
+        };
+        let ratio = |draw: &Vec<u32>| sum(numerators, draw) / sum(denominators, draw);
         let mut ratios: Vec<f64> = self.draws.iter().map(ratio).filter(|ratio| ratio.is_finite()).collect();
         ratios.sort_by(f64::total_cmp);
-        let at = |share: f64| ratios.get((share * ratios.len() as f64) as usize).copied();
-        Some([at(TAIL)?, at(1.0 - TAIL)?])
+        let outside = (TAIL * ratios.len() as f64) as usize;
+        Some([*ratios.get(outside)?, *ratios.iter().nth_back(outside)?])
     }
 }
 

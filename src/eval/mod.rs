@@ -15,7 +15,7 @@ pub mod score;
 pub mod summary;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     fmt,
     path::Path,
     time::Instant,
@@ -45,7 +45,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Every policy at every budget, MustDrop also without each of the given sets of stages; the one that keeps everything
+    /// Every policy at every budget, each once, MustDrop also without each of the given sets of stages; the one that keeps everything
     /// once, and first.
     pub fn all(policies: &[PolicyName], without: &[Vec<Stage>], keeps: &[Keep]) -> Vec<Self> {
         let whole = Vec::new();
@@ -55,11 +55,14 @@ impl Setting {
         };
         let (dense, dropping): (Vec<_>, Vec<_>) =
             policies.iter().copied().partition(|policy| *policy == PolicyName::None);
-        let dense = dense.into_iter().take(1).map(|policy| Self { policy, without: Vec::new(), keep: None });
+        let dense = dense.into_iter().map(|policy| Self { policy, without: Vec::new(), keep: None });
         let dropping = dropping.into_iter().flat_map(variants).flat_map(|(policy, without)| {
             keeps.iter().map(move |keep| Self { policy, without: without.clone(), keep: Some(*keep) })
         });
-        dense.chain(dropping).collect()
+        let mut settings: Vec<Self> = dense.chain(dropping).collect();
+        let mut seen = HashSet::new();
+        settings.retain(|setting| seen.insert(setting.to_string()));
+        settings
     }
 
     /// The rules of the setting; `seed` is that of [`PolicyName::Random`].
@@ -142,14 +145,14 @@ pub fn ask_about(
         let mut shown = Some(Shown { embeddings, pruned: Some(pruned), placement: pixels.placement });
         let mut chat = chat(model, pruning);
         for (question, text) in questions.iter().filter(|(question, _)| wanted(number, *question)) {
-            // The first question under a setting shows what one alone would take.
-            let is_first = shown.is_some();
+            // A picture's first question shows what one alone would take.
+            let is_first = questions.first().is_some_and(|(first, _)| first == question);
             let outcome = match answer(&mut chat, shown.take(), text) {
                 Ok((answer, mut cost)) => {
                     cost.seconds = is_first.then(|| *tower_seconds + start.elapsed().as_secs_f64());
                     Outcome::Answered { answer, cost }
                 }
-                Err(Error::Prompt(refused)) => Outcome::Refused { refused },
+                Err(error @ Error::Context { .. }) => Outcome::Refused { refused: error.to_string() },
                 Err(error) => return Err(error),
             };
             take(Record::new(setting, *question, outcome))?;

@@ -6,7 +6,7 @@ use super::summary::Summary;
 use crate::drop::PolicyName;
 
 /// Width and height of the drawing.
-const SIZE: (u32, u32) = (720, 440);
+const SIZE: (u32, u32) = (480, 380);
 
 /// Colours that stay apart for readers who do not see all colours (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
@@ -29,31 +29,41 @@ pub fn svg(summaries: &[Summary]) -> Result<String, String> {
     Ok(document)
 }
 
-fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let mut ways: Vec<&Summary> = Vec::new();
+/// A point of a curve: tokens, right answers in %, and the interval of those.
+type Point = (f64, f64, Option<[f64; 2]>);
+
+/// The curves, in the settings' order: one for each way of dropping.
+fn curves(summaries: &[Summary]) -> Vec<(&Summary, Vec<Point>)> {
+    let mut curves: Vec<(&Summary, Vec<Point>)> = Vec::new();
     for summary in summaries {
-        if ways.iter().all(|known| known.way != summary.way) {
-            ways.push(summary);
+        let Some(tokens) = summary.vision_tokens else { continue };
+        let interval = summary.accuracy_interval.map(|ends| ends.map(|end| 100.0 * end));
+        let point = (tokens, 100.0 * summary.accuracy, interval);
+        match curves.iter_mut().find(|(known, _)| known.way == summary.way) {
+            Some((_, points)) => points.push(point),
+            None => curves.push((summary, vec![point])),
         }
     }
-    // Tokens, accuracy, and the interval of that.
-    let curve = |way: &str| -> Vec<(f64, f64, Option<[f64; 2]>)> {
-        let own = summaries.iter().filter(|summary| summary.way == way);
-        let mut points: Vec<_> = own
-            .map(|summary| {
-                let interval = summary.accuracy_interval.map(|ends| ends.map(|end| 100.0 * end));
-                (summary.vision_tokens, 100.0 * summary.accuracy, interval)
-            })
-            .collect();
+    for (_, points) in &mut curves {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        points
-    };
-    let dropping = summaries.iter().filter(|summary| summary.policy != PolicyName::None);
-    let tokens = dropping.map(|summary| summary.vision_tokens);
+    }
+    curves
+}
+
+fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+    let curves = curves(summaries);
+    let dropping = curves.iter().filter(|(summary, _)| summary.policy != PolicyName::None);
+    let tokens = dropping.flat_map(|(_, points)| points.iter().map(|point| point.0));
     let (least, most) = (tokens.clone().fold(f64::MAX, f64::min), tokens.fold(1.0, f64::max));
     let (least, most) = (least.min(most).max(1.0) * 0.9, most * 1.8); // the legend stands on the right
-    let lowest = summaries.iter().map(|summary| 100.0 * summary.accuracy).fold(100.0, f64::min);
-    let lowest = (lowest / 10.0).floor() * 10.0;
+    // Curves rise, so that the corner below their right ends is free for the legend if the scale follows them.
+    let ends = curves.iter().flat_map(|(_, points)| points).flat_map(|(_, right, interval)| {
+        let [low, high] = interval.unwrap_or([*right; 2]);
+        [low, high, *right]
+    });
+    let (lowest, highest) = (ends.clone().fold(100.0, f64::min), ends.fold(0.0, f64::max));
+    let lowest = ((lowest / 10.0).floor() * 10.0).min(90.0);
+    let highest = ((highest / 10.0).ceil() * 10.0).max(lowest + 10.0);
 
     let root = SVGBackend::with_string(document, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
@@ -61,7 +71,7 @@ fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std:
         .margin(14)
         .x_label_area_size(40)
         .y_label_area_size(50)
-        .build_cartesian_2d((least..most).log_scale().base(2.0), lowest..100.0)?;
+        .build_cartesian_2d((least..most).log_scale().base(2.0), lowest..highest)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -70,14 +80,16 @@ fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std:
         .x_label_formatter(&|tokens| format!("{tokens:.0}"))
         .y_label_formatter(&|percent| format!("{percent:.0}"))
         .draw()?;
-    for (summary, colour) in ways.into_iter().zip(COLOURS.into_iter().cycle()) {
-        let measured = curve(&summary.way);
+    for (number, (summary, measured)) in curves.into_iter().enumerate() {
+        let colour = COLOURS[number % COLOURS.len()];
         let mut points: Vec<(f64, f64)> =
             measured.iter().map(|(tokens, right, _)| (*tokens, *right)).collect();
         if let (PolicyName::None, Some((_, dense))) = (summary.policy, points.first().copied()) {
             points = vec![(least, dense), (most, dense)];
         } else {
-            chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
+            // Where colours come again, points are hollow.
+            let style = ShapeStyle { filled: number < COLOURS.len(), ..colour.stroke_width(1) };
+            chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, style)))?;
             let bars = measured.iter().filter_map(|(tokens, _, interval)| Some((*tokens, (*interval)?)));
             chart.draw_series(bars.map(|(tokens, ends)| {
                 PathElement::new(ends.map(|end| (tokens, end)).to_vec(), colour.mix(0.4).stroke_width(1))

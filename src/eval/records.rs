@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -70,15 +70,16 @@ impl Records {
         Self::default()
     }
 
-    /// The answers in a file, which is made if it is not there; `run` identifies what they depend on.
+    /// The answers in a file, which is made if it is not there; `run` identifies what they depend on. The file is locked
+    /// as long as this lives.
     ///
     /// What follows the last line break was cut off when a run was stopped, and is forgotten. Nothing else of a file is
     /// ever changed, but for lines that are added.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if it cannot be read or written, [`Error::Argument`] if it belongs to another run, or naming the
-    /// first line that is no answer.
+    /// [`Error::Io`] if it cannot be read or written, [`Error::Argument`] if it belongs to another run or one is writing to
+    /// it, or naming the first line that is no answer.
     pub fn open(path: &Path, run: &str) -> Result<Self> {
         let io = |error| Error::io(path, error);
         let mut header =
@@ -86,6 +87,14 @@ impl Records {
         header.push(b'\n');
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+            Err(TryLockError::WouldBlock) => {
+                let found = format!("{}, which another run is writing to", path.display());
+                return Err(Error::argument("--results", "a file of this run alone", found));
+            }
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
         // A run that was stopped at once may have left the beginning of its header.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Setting,
+    Cost, Setting,
     bootstrap::Bootstrap,
     questions::{Question, by_picture},
     records::{Outcome, Records},
@@ -23,13 +23,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts what became of a question.
-    fn count(&mut self, question: &Question, outcome: &Outcome) {
-        self.questions += 1;
-        self.right +=
-            usize::from(matches!(outcome, Outcome::Answered { answer, .. } if is_right(question, answer)));
-    }
-
     /// Share of right answers.
     pub fn accuracy(self) -> f64 {
         self.right as f64 / self.questions.max(1) as f64
@@ -63,10 +56,10 @@ pub struct Summary {
     pub yes_no_accuracy: Option<f64>,
     /// F1 on the questions of yes and no, "yes" being positive.
     pub yes_no_f1: Option<f64>,
-    /// Mean of the vision tokens that a decoder layer computed.
-    pub vision_tokens: f64,
-    /// Mean bytes of the caches.
-    pub kv_bytes: f64,
+    /// Mean of the vision tokens that a decoder layer computed; `None` if nothing was answered.
+    pub vision_tokens: Option<f64>,
+    /// Mean bytes of the caches; `None` if nothing was answered.
+    pub kv_bytes: Option<f64>,
     /// Median of the seconds from pixels to the end of the first answer about a picture.
     pub seconds: Option<f64>,
     /// The policy, and what it was without.
@@ -74,7 +67,7 @@ pub struct Summary {
     pub way: String,
 }
 
-/// The answers about one picture.
+/// Right answers about each picture.
 type ByPicture = Vec<Tally>;
 
 impl Summary {
@@ -82,11 +75,8 @@ impl Summary {
     pub fn all(settings: &[Setting], questions: &[Question], records: &Records) -> Vec<Self> {
         let pictures = by_picture(questions);
         let bootstrap = Bootstrap::new(pictures.len());
-        let judged = settings.iter().filter_map(|setting| {
-            let by_picture = judge(setting, &pictures, records);
-            Some((Self::new(setting, questions, records)?, by_picture))
-        });
-        let mut judged: Vec<(Self, ByPicture)> = judged.collect();
+        let mut judged: Vec<(Self, ByPicture)> =
+            settings.iter().filter_map(|setting| Self::new(setting, &pictures, records)).collect();
         let right = |tallies: &ByPicture| tallies.iter().map(|tally| tally.right as f64).collect::<Vec<_>>();
         let asked =
             |tallies: &ByPicture| tallies.iter().map(|tally| tally.questions as f64).collect::<Vec<_>>();
@@ -106,34 +96,44 @@ impl Summary {
     }
 
     /// What needs no other setting; `None` if nothing was asked.
-    fn new(setting: &Setting, questions: &[Question], records: &Records) -> Option<Self> {
+    fn new(
+        setting: &Setting,
+        pictures: &[(&str, Vec<(usize, &Question)>)],
+        records: &Records,
+    ) -> Option<(Self, ByPicture)> {
         let name = setting.to_string();
-        let mut total = Tally::default();
+        let (mut total, mut refused) = (Tally::default(), 0);
         let mut by_type: BTreeMap<String, Tally> = BTreeMap::new();
         let mut yes_no = YesNo::default();
-        let (mut tokens, mut bytes, mut seconds, mut refused) = (0.0, 0.0, Vec::new(), 0);
-        for (index, question) in questions.iter().enumerate() {
-            let Some(record) = records.get(&name, index) else { continue };
-            let answer = match &record.outcome {
-                Outcome::Answered { answer, cost } => {
-                    tokens += cost.vision_tokens;
-                    bytes += cost.kv_bytes as f64;
-                    seconds.extend(cost.seconds);
-                    answer.as_str()
+        let mut costs: Vec<Cost> = Vec::new();
+        let mut by_picture = Vec::with_capacity(pictures.len());
+        for (_, asked) in pictures {
+            let mut own = Tally::default();
+            for (index, question) in asked {
+                let Some(record) = records.get(&name, *index) else { continue };
+                let answer = match &record.outcome {
+                    Outcome::Answered { answer, cost } => {
+                        costs.push(*cost);
+                        Some(answer.as_str())
+                    }
+                    Outcome::Refused { .. } => None,
+                };
+                refused += usize::from(answer.is_none());
+                let is_right = answer.is_some_and(|answer| is_right(question, answer));
+                for tally in [&mut own, &mut total, by_type.entry(question.kind.clone()).or_default()] {
+                    tally.questions += 1;
+                    tally.right += usize::from(is_right);
                 }
-                Outcome::Refused { .. } => {
-                    refused += 1;
-                    ""
-                }
-            };
-            for tally in [&mut total, by_type.entry(question.kind.clone()).or_default()] {
-                tally.count(question, &record.outcome);
+                yes_no.count(question, answer.unwrap_or_default());
             }
-            yes_no.count(question, answer);
+            by_picture.push(own);
         }
-        let answered = (total.questions - refused).max(1) as f64;
+        let mean = |of: fn(&Cost) -> f64| {
+            (!costs.is_empty()).then(|| costs.iter().map(of).sum::<f64>() / costs.len() as f64)
+        };
+        let mut seconds: Vec<f64> = costs.iter().filter_map(|cost| cost.seconds).collect();
         seconds.sort_by(f64::total_cmp);
-        (total.questions > 0).then(|| Self {
+        let summary = Self {
             policy: setting.policy,
             without: setting.without.clone(),
             keep: setting.keep.map(|keep| keep.to_string()),
@@ -146,25 +146,11 @@ impl Summary {
             by_type,
             yes_no_accuracy: (yes_no.total() > 0).then(|| yes_no.accuracy()),
             yes_no_f1: (yes_no.total() > 0).then(|| yes_no.f1()),
-            vision_tokens: tokens / answered,
-            kv_bytes: bytes / answered,
+            vision_tokens: mean(|cost| cost.vision_tokens),
+            kv_bytes: mean(|cost| cost.kv_bytes as f64),
             seconds: seconds.get(seconds.len() / 2).copied(),
             way: setting.way(),
-        })
+        };
+        (total.questions > 0).then_some((summary, by_picture))
     }
-}
-
-/// The answers about each picture under one setting.
-fn judge(setting: &Setting, pictures: &[(&str, Vec<(usize, &Question)>)], records: &Records) -> ByPicture {
-    let name = setting.to_string();
-    let tally = |asked: &[(usize, &Question)]| {
-        let mut tally = Tally::default();
-        for (index, question) in asked {
-            if let Some(record) = records.get(&name, *index) {
-                tally.count(question, &record.outcome);
-            }
-        }
-        tally
-    };
-    pictures.iter().map(|(_, asked)| tally(asked)).collect()
 }
