@@ -1,5 +1,11 @@
-"""Writes validation and test sets: `questions.jsonl` and `images/`, the same bytes each time."""
+"""Writes the validation and test sets: `questions.jsonl` and `images/`, the same bytes each time.
 
+`test_sets.py NAME...` writes these alone; Pillow and numpy are all it needs. `--check` compares them with
+the ones that the published scores are of.
+"""
+
+import argparse
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -21,6 +27,15 @@ _KINDS = (
 )
 # Kinds that are halves of one type, or that any picture allows, are asked less often.
 _SHARE = {"yes": 0.75, "no": 0.75, "count-none": 0.25, "colour": 0.5, "total": 0.5}
+
+# Of the sets, as `digest` has it; with the versions of Pillow and numpy in requirements.txt.
+SHA256 = {
+    "validation": "a3e3c530e1990e0f1b25cdfae1a86013560cdca212ef5e2c6b984a0db562c5fb",
+    "unseen-scenes": "17e13ae6ff05957d8f3008d9360a8283db318f43517aa5615bf609942521f091",
+    "unseen-style": "a76cb90c1f2c9a439dae30b65d0ced47bda2bc0237c1d6782c9186f6678b10f6",
+    "simple-scenes": "9c40f6c7a9ccdd4ff1d4b564ba98658b7e033aca7c82253b1cee2ade11d34fee",
+    "easy-vqa": "de21357076d9e0e892e0267c16bfb22b89386d15c1f7db6bcef6f0d1ed14fe88",
+}
 
 
 def scene_for(split: splits.Split, seed: int) -> tuple[np.random.Generator, Scene]:
@@ -98,14 +113,43 @@ def _write(folder: Path, lines: list[str]) -> None:
     print(f"{folder.name}: {len(lines)} questions", flush=True)
 
 
+def digest(folder: Path) -> str:
+    """One SHA-256 of a set's questions and of the pixels that they are about."""
+    lines = (folder / "questions.jsonl").read_bytes()
+    found = hashlib.sha256(lines)
+    for name in sorted({json.loads(line)["image"] for line in lines.splitlines()}):
+        found.update(Image.open(folder / "images" / name).convert("RGB").tobytes())
+    return found.hexdigest()
+
+
+def check(name: str) -> None:
+    """Ends the program if a set is not the published one."""
+    found = digest(paths.TEST_SETS / name)
+    if found != SHA256[name]:
+        raise SystemExit(
+            f"{paths.TEST_SETS / name}: expected SHA-256 {SHA256[name]}, found {found}: other pictures than"
+            " the published figures are of; by another version of Pillow or numpy?"
+        )
+    print(f"{name}: as published", flush=True)
+
+
 def main() -> None:
-    for split in splits.QUESTIONS:
-        folder = paths.TEST_SETS / split.name
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SHA256)}; all if left out")
+    parser.add_argument("--check", action="store_true", help="compare with the published sets")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(SHA256):
+        parser.error(f"no such set: {', '.join(sorted(unknown))}")
+    splits_by_name = {split.name: split for split in splits.QUESTIONS}
+    for name in options.names or SHA256:
+        folder = paths.TEST_SETS / name
         if not (folder / "questions.jsonl").exists():
-            write_scenes(split, folder)
-    folder = paths.TEST_SETS / "easy-vqa"
-    if not (folder / "questions.jsonl").exists():
-        write_easy_vqa(folder)
+            if name in splits_by_name:
+                write_scenes(splits_by_name[name], folder)
+            else:
+                write_easy_vqa(folder)
+        if options.check:
+            check(name)
 
 
 if __name__ == "__main__":
