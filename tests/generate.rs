@@ -1,7 +1,15 @@
 //! Answers of the default model: equal to transformers', the same each time, streamed and stopped as asked.
 
 use crate::common::{MODEL, ON_ADAPTER, repository};
-use mustdrop::{Error, Event, GenerationOptions, Llava, Part, Picture, Sampling, StopReason};
+use mustdrop::{
+    Error, Event, GenerationOptions, Llava, Part, Picture, Sampling, StopReason,
+    drop::PolicyName,
+    eval::{
+        Setting, ask_about,
+        questions::{Question, by_picture},
+        records::{Outcome, Record},
+    },
+};
 use serde_json::Value;
 
 fn samples() -> Vec<Value> {
@@ -27,35 +35,58 @@ fn ask(model: &Llava, options: GenerationOptions, question: &str) -> (String, St
     (text, answer.report().stop.expect("a reason"))
 }
 
-/// The questions of each sample that are asked on a device: all on the CPU, one a picture on an adapter, whose software kind is slow.
-fn assert_samples(model: &Llava, questions_each: usize, expected: usize) {
-    let mut asked = 0;
-    for sample in samples() {
-        let name = sample["image"].as_str().expect("a file name");
-        for question in sample["questions"].as_array().expect("questions").iter().take(questions_each) {
-            let text = question["question"].as_str().expect("a question");
-            let mut chat = model.chat();
-            let answer = chat.ask([picture(name), Part::text(text)]).expect("an answer").complete();
-            assert_eq!(
-                answer.expect("a complete answer"),
-                question["model_answer"].as_str().expect("transformers' answer"),
-                "{name}: {text} on {}",
-                model.device()
-            );
-            asked += 1;
-        }
-    }
-    assert_eq!(asked, expected);
+/// Picture, question and transformers' answer.
+fn sample_questions() -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let asked = |sample: &Value| {
+        let image = text(&sample["image"]);
+        let questions = sample["questions"].as_array().expect("questions").clone();
+        questions
+            .into_iter()
+            .map(move |asked| (image.clone(), text(&asked["question"]), text(&asked["model_answer"])))
+    };
+    let questions: Vec<_> = samples().iter().flat_map(asked).collect();
+    assert_eq!(questions.len(), 47);
+    questions
 }
 
 #[test]
 fn the_cpu_answers_every_sample_question_as_transformers_does() {
-    assert_samples(&MODEL, usize::MAX, 47);
+    for (image, question, expected) in sample_questions() {
+        let mut chat = MODEL.chat();
+        let answer = chat.ask([picture(&image), Part::text(&question)]).expect("an answer").complete();
+        assert_eq!(answer.expect("a complete answer"), expected, "{image}: {question}");
+    }
 }
 
+/// As `mustdrop eval` asks, which encodes a picture once for all questions: a software adapter takes its time.
 #[test]
-fn an_adapter_answers_sample_questions_as_transformers_does() {
-    assert_samples(&ON_ADAPTER, 1, 8);
+fn an_adapter_answers_every_sample_question_as_transformers_does() {
+    let expected = sample_questions();
+    let questions: Vec<Question> = expected
+        .iter()
+        .map(|(image, question, answer)| Question {
+            image: image.clone(),
+            question: question.clone(),
+            answers: vec![answer.clone()],
+            kind: String::new(),
+        })
+        .collect();
+    let dense = Setting { policy: PolicyName::None, without: Vec::new(), keep: None };
+    let settings = [(dense.clone(), dense.pruning(0))];
+    let mut asked = 0;
+    for (image, about) in by_picture(&questions) {
+        let path = repository("models/picture-book").join(image);
+        let compare = |record: Record| {
+            let Outcome::Answered { answer, .. } = &record.outcome else { panic!("{record:?}") };
+            let (image, question, expected) = &expected[record.question];
+            assert_eq!(answer, expected, "{image}: {question}");
+            asked += 1;
+            Ok(())
+        };
+        ask_about(&ON_ADAPTER, &path, &settings, &about, |_, _| true, compare).expect("answers");
+    }
+    assert_eq!(asked, 47);
 }
 
 #[test]
