@@ -132,7 +132,7 @@ serve --token secret
 kill "$server"
 wait "$server" || true
 serve
-(cd "$tools" && node page.mjs "$url" "$OLDPWD/models/picture-book/sample_5.png" "$tools")
+(cd "$tools" && node page.mjs "$url" "$OLDPWD/models/picture-book/sample_4.png" "$tools")
 kill "$server"
 wait "$server" || true
 step "a real Llama from a GGUF file"
