@@ -214,6 +214,7 @@ fn usage_errors_exit_with_2_and_name_what_was_expected() {
         (&["describe", &picture, "--policy", "fastv", "--keep", "10"], &["--keep", "at least 49"]),
         (&["describe", &picture, "--preset", "retain-1"], &["--preset", "retain-192"]),
         (&["describe", &picture, "--overlay", "kept.png"], &["--overlay", "--keep"]),
+        (&["describe", &picture, "--keep", "64", "--overlay", &picture], &["--overlay", "is read"]),
         (&["describe", &picture, "a", "b"], &["unexpected argument"]),
         (&["frobnicate"], &["unrecognized subcommand"]),
         (&[], &["Usage"]),

@@ -167,6 +167,8 @@ fn questions_that_are_none_are_refused_with_their_line() {
         .assert()
         .code(2)
         .stderr(contains("--without"));
+    eval(&data).arg("--plot").arg(&data).assert().code(2).stderr(contains("--plot").and(contains("is read")));
+    assert_eq!(fs::read_to_string(&data).expect("still there"), good);
     eval(&data).args(["--limit", "1", "--sample", "1"]).assert().code(2).stderr(contains("--sample"));
     eval(&data).args(["--limit", "0"]).assert().code(2).stderr(contains("--limit"));
     eval(&folder.path().join("none.jsonl")).assert().code(1).stderr(contains("none.jsonl"));
@@ -186,11 +188,24 @@ fn pictures_keep_the_order_of_their_first_question() {
     assert_eq!(groups[0].1.iter().map(|question| question.0).collect::<Vec<_>>(), [0, 2]);
 }
 
-/// An answer to a question under the setting that keeps everything.
-fn record(question: usize) -> Record {
-    let setting = Setting { policy: PolicyName::None, without: Vec::new(), keep: None };
+/// The setting that keeps everything.
+fn dense() -> Setting {
+    Setting { policy: PolicyName::None, without: Vec::new(), keep: None }
+}
+
+fn numbered(number: usize) -> Question {
+    Question {
+        image: "1.png".into(),
+        question: number.to_string(),
+        answers: vec!["x".into()],
+        kind: "t".into(),
+        picture: 7,
+    }
+}
+
+fn record(number: usize) -> Record {
     let cost = Cost { vision_tokens: 576.0, kv_bytes: 1, seconds: None };
-    Record::new(&setting, question, Outcome::Answered { answer: "a \"Bär\"\n".into(), cost })
+    Record::new(&dense(), &numbered(number), Outcome::Answered { answer: "a \"Bär\"\n".into(), cost })
 }
 
 #[test]
@@ -210,8 +225,11 @@ fn records_go_on_where_they_were_cut_off() {
     for end in last..whole.len() {
         fs::write(&path, &whole[..end]).expect("writable");
         let mut records = Records::open(&path, "run 1").expect("the same run");
-        assert_eq!((records.get("none", 0), records.get("none", 1)), (Some(&record(0)), Some(&refused)));
-        assert_eq!(records.get("none", 2), None, "its line was cut off at {end}");
+        let found = [0, 1].map(|number| records.get(&dense(), &numbered(number)));
+        assert_eq!(found, [Some(&record(0)), Some(&refused)]);
+        assert_eq!(records.get(&dense(), &numbered(2)), None, "its line was cut off at {end}");
+        let swapped = Question { picture: 8, ..numbered(0) };
+        assert_eq!(records.get(&dense(), &swapped), None, "the picture is another one");
         records.add(record(2)).expect("written");
         assert_eq!(fs::read(&path).expect("readable"), whole);
     }
@@ -274,7 +292,7 @@ fn a_question_that_is_too_long_is_recorded_and_the_run_goes_on() {
 }
 
 #[test]
-fn answers_of_another_template_or_picture_are_not_gone_on_with() {
+fn a_run_goes_on_with_what_is_new_and_not_with_another_model() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = folder.path().join("model");
     fs::create_dir(&model).expect("a folder");
@@ -285,26 +303,36 @@ fn answers_of_another_template_or_picture_are_not_gone_on_with() {
         }
     }
     let [data, results] = ["questions.jsonl", "results.jsonl"].map(|name| model.join(name));
-    fs::write(&data, questions().0.lines().next().expect("a question")).expect("writable");
-    let run = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mustdrop"));
-        command.args(["eval", "--device", "cpu", "--policies", "none", "--data"]).arg(&data);
-        command.arg("--model").arg(&model).arg("--results").arg(&results);
-        command.assert()
+    let line = |question: &str, right: &str| {
+        let line = json!({ "image": "sample_1.png", "question": question, "answers": [right] });
+        format!("{line}\n")
     };
-    run().success();
-    run().success();
-    for (name, other) in [("chat_template.jinja", None), ("sample_1.png", Some("sample_2.png"))] {
-        let before = fs::read(model.join(name)).expect("a file");
-        let after = match other {
-            Some(other) => fs::read(own.join(other)).expect("a picture"),
-            None => [b"Hello. ", &before[..]].concat(),
-        };
-        fs::write(model.join(name), after).expect("writable");
-        run().code(2).stderr(contains("--results").and(contains("of others")));
-        fs::write(model.join(name), before).expect("writable");
-        run().success();
-    }
+    let run = |lines: &str| {
+        fs::write(&data, lines).expect("writable");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mustdrop"));
+        command.args(["eval", "--device", "cpu", "--policies", "none", "--json", "--data"]).arg(&data);
+        command.arg("--model").arg(&model).arg("--results").arg(&results).assert()
+    };
+    let answered = |lines: &str, right: u64| {
+        let output = run(lines).success();
+        let output: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON");
+        assert_eq!(output["settings"][0]["total"]["right"], right, "{lines}");
+        fs::read_to_string(&results).expect("recorded").lines().count() - 1
+    };
+    assert_eq!(answered(&line("is there an elephant?", "no"), 0), 1);
+    assert_eq!(answered(&line("is there an elephant?", "yes"), 1), 1, "another right answer costs nothing");
+    let two = line("is there a spider?", "no") + &line("is there an elephant?", "yes");
+    assert_eq!(answered(&format!("\u{feff}{two}"), 2), 2, "a new question is asked, the old one is not");
+
+    // The same file with another picture in it: both are asked again.
+    fs::copy(own.join("sample_2.png"), model.join("sample_1.png")).expect("copied");
+    assert_eq!(answered(&two, 1), 4);
+    fs::copy(own.join("sample_1.png"), model.join("sample_1.png")).expect("copied");
+    assert_eq!(answered(&two, 2), 4);
+
+    let template = fs::read(model.join("chat_template.jinja")).expect("a template");
+    fs::write(model.join("chat_template.jinja"), [b"Hello. ", &template[..]].concat()).expect("writable");
+    run(&two).code(2).stderr(contains("--results").and(contains("of others")));
 }
 
 #[test]
@@ -314,6 +342,7 @@ fn a_sample_is_of_whole_pictures_in_the_files_order() {
         question: number.to_string(),
         answers: vec!["x".into()],
         kind: "t".into(),
+        picture: 0,
     };
     let all: Vec<Question> = (0..400).map(question).collect();
     let drawn = sample(all.clone(), 22, 1);
@@ -332,8 +361,7 @@ fn a_sample_is_of_whole_pictures_in_the_files_order() {
 fn unseen_scenes_are_answered_as_well_as_published() {
     let folder = repository("tests/unseen_scenes");
     let questions = read(&folder.join("questions.jsonl")).expect("questions");
-    let dense = Setting { policy: PolicyName::None, without: Vec::new(), keep: None };
-    let settings = [(dense.clone(), dense.pruning(0))];
+    let settings = [(dense(), dense().pruning(0))];
     let (mut asked, mut right) = (0, 0);
     for (image, about) in by_picture(&questions) {
         ask_about(
@@ -342,10 +370,10 @@ fn unseen_scenes_are_answered_as_well_as_published() {
             &settings,
             &about,
             |_, _| true,
-            |record| {
+            |index, record| {
                 let Outcome::Answered { answer, .. } = &record.outcome else { panic!("{record:?}") };
                 asked += 1;
-                right += usize::from(is_right(&questions[record.question], answer));
+                right += usize::from(is_right(&questions[index], answer));
                 Ok(())
             },
         )

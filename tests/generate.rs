@@ -70,6 +70,7 @@ fn an_adapter_answers_every_sample_question_as_transformers_does() {
             question: question.clone(),
             answers: vec![answer.clone()],
             kind: String::new(),
+            picture: 0,
         })
         .collect();
     let dense = Setting { policy: PolicyName::None, without: Vec::new(), keep: None };
@@ -77,9 +78,9 @@ fn an_adapter_answers_every_sample_question_as_transformers_does() {
     let mut asked = 0;
     for (image, about) in by_picture(&questions) {
         let path = repository("models/picture-book").join(image);
-        let compare = |record: Record| {
+        let compare = |index: usize, record: Record| {
             let Outcome::Answered { answer, .. } = &record.outcome else { panic!("{record:?}") };
-            let (image, question, expected) = &expected[record.question];
+            let (image, question, expected) = &expected[index];
             assert_eq!(answer, expected, "{image}: {question}");
             asked += 1;
             Ok(())

@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{
-    generation::GenerationArguments, model::ModelArguments, print_json, pruning::PruningArguments,
-    write_whole,
+    generation::GenerationArguments, model::ModelArguments, not_over_an_input, print_json,
+    pruning::PruningArguments, write_whole,
 };
 use crate::{
     Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report, checkpoint::SAMPLE,
@@ -123,7 +123,11 @@ impl DescribeCommand {
                 let found = "no option that drops vision tokens";
                 return Err(Error::argument("--overlay", "--keep or thresholds beside it", found).into());
             }
-            (Some(path), Some(Part::Image(picture))) => Some((path, picture.clone())),
+            (Some(path), Some(Part::Image(picture))) => {
+                let read = self.describe.picture.iter().chain(&self.describe.images);
+                not_over_an_input("--overlay", path, read)?;
+                Some((path, picture.clone()))
+            }
             _ => None,
         };
         let builder = self.describe.builder();

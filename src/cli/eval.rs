@@ -1,8 +1,7 @@
 //! `mustdrop eval`: what each way of dropping costs in right answers.
 
 use std::{
-    fs,
-    hash::Hasher,
+    collections::HashSet,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -13,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use twox_hash::XxHash64;
 
-use super::{model::ModelArguments, print_json, write_whole};
+use super::{model::ModelArguments, not_over_an_input, print_json, write_whole};
 use crate::{
     DeviceInfo, Error, Llava,
     drop::{Keep, PolicyName, Stage},
@@ -29,8 +28,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Each line of the questions is a JSON object:\n  {\"image\": \"1.png\", \"question\": \"Is there a dog?\", \
-    \"answers\": [\"yes\"], \"type\": \"yes/no\"}\n\nAn answer is right if it equals one of `answers`, in whatever case, \
-    without punctuation and articles and with\nnumbers as digits.\n\n\
+    \"answers\": [\"yes\"], \"type\": \"yes/no\"}\n\n`image` is a path inside the folder of pictures; `type` may be left out. An answer is right if it equals one of \
+    `answers`, in whatever case, without punctuation and articles and with number words as digits.\n\n\
     Examples:\n  mustdrop eval --data questions.jsonl --policies mustdrop,random --keep 64"
 )]
 pub struct Eval {
@@ -71,7 +70,8 @@ pub struct Eval {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Keep the answers in this file; if it has some already, only the others are computed
+    /// Keep the answers in this file; if it has some already, of the same model, device and seed, only the others are
+    /// computed
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
 
@@ -122,32 +122,40 @@ impl Eval {
         }
         let images =
             self.images.clone().or_else(|| self.data.parent().map(Path::to_owned)).unwrap_or_default();
-        let groups = questions::by_picture(&questions);
-        if let Some((missing, _)) = groups.iter().find(|(image, _)| !images.join(image).is_file()) {
-            let found = format!("no {}", images.join(missing).display());
+        if let Some(missing) = questions.iter().find(|asked| !images.join(&asked.image).is_file()) {
+            let found = format!("no {}", images.join(&missing.image).display());
             return Err(Error::argument("--images", "the folder that the pictures are in", found).into());
         }
+        if let Some(plot) = &self.plot {
+            not_over_an_input("--plot", plot, [&self.data].into_iter().chain(&self.results))?;
+        }
+        if self.results.is_some() {
+            questions::identify(&mut questions, &images)?;
+        }
+        let groups = questions::by_picture(&questions);
         let model = self.model.builder().build()?;
         say!("device: {}, weights: {}", model.device(), model.weight_format());
         let settings = self.settings(&model)?;
         let mut records = match &self.results {
-            Some(path) => Records::open(path, &self.run_name(&model, &questions, &images)?)?,
+            Some(path) => Records::open(path, &self.run_name(&model)?)?,
             None => Records::in_memory(),
         };
 
-        let names: Vec<String> = settings.iter().map(Setting::to_string).collect();
         let rules: Vec<_> =
             settings.iter().map(|setting| (setting.clone(), setting.pruning(self.seed))).collect();
         let progress = progress((settings.len() * questions.len()) as u64);
         for (image, asked) in &groups {
-            let missing = |setting: usize, question: usize| records.get(&names[setting], question).is_none();
-            let wanted: Vec<(usize, usize)> = (0..settings.len())
-                .flat_map(|setting| asked.iter().map(move |(question, _)| (setting, *question)))
-                .filter(|(setting, question)| missing(*setting, *question))
+            let missing = |setting: &Setting, question: &Question| records.get(setting, question).is_none();
+            let wanted: HashSet<(usize, usize)> = settings
+                .iter()
+                .enumerate()
+                .flat_map(|(number, setting)| asked.iter().map(move |asked| (number, setting, asked)))
+                .filter(|(_, setting, (_, question))| missing(setting, question))
+                .map(|(number, _, (question, _))| (number, *question))
                 .collect();
             progress.inc((settings.len() * asked.len() - wanted.len()) as u64);
-            let is_wanted = |setting, question| wanted.binary_search(&(setting, question)).is_ok();
-            ask_about(&model, &images.join(image), &rules, asked, is_wanted, |record| {
+            let is_wanted = |setting, question| wanted.contains(&(setting, question));
+            ask_about(&model, &images.join(image), &rules, asked, is_wanted, |_, record| {
                 progress.inc(1);
                 records.add(record)
             })?;
@@ -201,22 +209,16 @@ impl Eval {
         }
     }
 
-    /// Identifies everything that answers depend on.
-    fn run_name(&self, model: &Llava, questions: &[Question], images: &Path) -> crate::Result<String> {
-        let mut hasher = XxHash64::with_seed(FORMAT);
+    /// Identifies everything that answers depend on, but for pictures and questions.
+    fn run_name(&self, model: &Llava) -> crate::Result<String> {
         let model_of = (model.fingerprint(), model.texts_fingerprint()?, model.weight_format());
         // The CPU path computes the same with any number of threads.
         let device = match model.device().index {
             Some(_) => model.device().to_string(),
             None => "cpu".to_owned(),
         };
-        let inputs = format!("{model_of:?} {device} {:?} {} {questions:?}", model.preprocessor, self.seed);
-        hasher.write(inputs.as_bytes());
-        for (image, _) in questions::by_picture(questions) {
-            let path = images.join(image);
-            hasher.write(&fs::read(&path).map_err(|error| Error::io(path, error))?);
-        }
-        Ok(format!("{:016x}", hasher.finish()))
+        let inputs = format!("{model_of:?} {device} {:?} {}", model.preprocessor, self.seed);
+        Ok(format!("{:016x}", XxHash64::oneshot(FORMAT, inputs.as_bytes())))
     }
 }
 
@@ -237,7 +239,7 @@ fn costs(summaries: &[Summary]) -> Table {
         ["policy", "keep", "right, %", "95 %", "of dense, %", "95 %", "tokens", "KV, MB", "s"]
             .map(String::from)
             .into();
-    let has_yes_no = summaries.iter().any(|summary| summary.yes_no_f1.is_some());
+    let has_yes_no = summaries.iter().any(|summary| summary.yes_no_accuracy.is_some());
     if has_yes_no {
         header.extend(["yes/no, %", "F1, %"].map(String::from));
     }
@@ -262,7 +264,8 @@ fn costs(summaries: &[Summary]) -> Table {
 fn types(summaries: &[Summary]) -> Table {
     let types: Vec<&String> = summaries.first().map_or_else(Vec::new, |first| first.by_type.keys().collect());
     let header = ["policy", "keep"].map(String::from).into_iter();
-    let header = header.chain(types.iter().map(|kind| format!("{kind}, %"))).collect();
+    let name = |kind: &&String| format!("{}, %", kind.replace(['\n', '\r'], " ").replace('|', "\\|"));
+    let header = header.chain(types.iter().map(name)).collect();
     let rows = summaries.iter().map(|summary| {
         let share = |kind: &&String| summary.by_type.get(*kind).map(|tally| tally.accuracy());
         (summary, types.iter().map(|kind| percent(share(kind))).collect())

@@ -38,7 +38,7 @@ mod trace;
 use std::{
     fs,
     io::{self, IsTerminal},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -151,6 +151,21 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     use io::Write;
     let line = serde_json::to_string(value)?;
     Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+/// Refuses to write where something is read from.
+fn not_over_an_input<'a>(
+    argument: &str,
+    path: &Path,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<(), Error> {
+    let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
+    match inputs.into_iter().find(|input| fs::canonicalize(input).is_ok_and(|input| input == target)) {
+        Some(_) => {
+            Err(Error::argument(argument, "a file of its own", format!("{}, which is read", path.display())))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Writes a file so that it is either there whole or not there: under another name, then renamed.

@@ -27,8 +27,11 @@ impl Bootstrap {
     }
 
     /// The 95 % interval of `sum(numerators) / sum(denominators)`, one of each a picture; `None` if that is no number for
-    /// any draw.
+    /// any draw, or there are too few pictures to draw from.
     pub fn ratio(&self, numerators: &[f64], denominators: &[f64]) -> Option<[f64; 2]> {
+        if numerators.len() < 2 {
+            return None;
+        }
         let sum = |values: &[f64], draw: &[u32]| -> f64 {
             draw.iter().map(|picture| values[*picture as usize]).sum()
         };
@@ -67,5 +70,6 @@ mod tests {
     fn nothing_right_and_no_pictures_give_no_interval() {
         assert_eq!(Bootstrap::new(3).ratio(&[0.0; 3], &[0.0; 3]), None);
         assert_eq!(Bootstrap::new(0).ratio(&[], &[]), None);
+        assert_eq!(Bootstrap::new(1).ratio(&[2.0], &[3.0]), None, "one picture says nothing about others");
     }
 }

@@ -105,7 +105,7 @@ pub struct Cost {
     pub seconds: Option<f64>,
 }
 
-/// Asks `questions` about one picture under every setting, and hands each answer to `take`.
+/// Asks `questions` about one picture under every setting, and hands each answer to `take`, with the question's index.
 ///
 /// The tower runs once for all policies that treat it alike, and what a policy lets into the decoder once for all
 /// questions. `wanted` tells which questions (by index) are still to be asked under which setting (by index).
@@ -120,7 +120,7 @@ pub fn ask_about(
     settings: &[(Setting, Pruning)],
     questions: &[(usize, &Question)],
     wanted: impl Fn(usize, usize) -> bool,
-    mut take: impl FnMut(Record) -> Result<()>,
+    mut take: impl FnMut(usize, Record) -> Result<()>,
 ) -> Result<()> {
     let is_wanted = |setting: usize| questions.iter().any(|(question, _)| wanted(setting, *question));
     if !(0..settings.len()).any(is_wanted) {
@@ -155,7 +155,7 @@ pub fn ask_about(
                 Err(error @ Error::Context { .. }) => Outcome::Refused { refused: error.to_string() },
                 Err(error) => return Err(error),
             };
-            take(Record::new(setting, *question, outcome))?;
+            take(*question, Record::new(setting, text, outcome))?;
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Question sets: one JSON object a line.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs,
     io::{BufRead, BufReader, Read},
     path::{Component, Path},
@@ -9,6 +10,7 @@ use std::{
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
+use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
 
@@ -27,6 +29,9 @@ pub struct Question {
     /// What kind of question it is; results are given for each.
     #[serde(rename = "type", default = "untyped")]
     pub kind: String,
+    /// Hash of the picture's file, once [`identify`] has read it.
+    #[serde(skip)]
+    pub picture: u64,
 }
 
 fn untyped() -> String {
@@ -44,11 +49,14 @@ pub fn read(path: &Path) -> Result<Vec<Question>> {
     let mut questions = Vec::new();
     for (number, line) in BufReader::new(file.take(MAX_BYTES)).lines().enumerate() {
         let line = line.map_err(|error| Error::io(path, error))?;
+        // Some editors begin a file with a byte order mark.
+        let line = line.strip_prefix('\u{feff}').filter(|_| number == 0).unwrap_or(&line);
         if line.trim().is_empty() {
             continue;
         }
-        let question = parse(&line).map_err(|found| {
-            let expected = "an object with `image`, `question`, `answers` (a list) and `type` on every line";
+        let question = parse(line).map_err(|found| {
+            let expected =
+                "an object with `image`, `question`, `answers` (a list) and perhaps `type` on every line";
             Error::argument("--data", expected, format!("{}:{}: {found}", path.display(), number + 1))
         })?;
         questions.push(question);
@@ -75,13 +83,35 @@ fn parse(line: &str) -> Result<Question, String> {
     Ok(question)
 }
 
+/// Reads the pictures, so that answers about one are not taken for answers about another of the same name.
+///
+/// # Errors
+///
+/// [`Error::Io`] if one cannot be read.
+pub fn identify(questions: &mut [Question], images: &Path) -> Result<()> {
+    let mut known: HashMap<String, u64> = HashMap::new();
+    for question in questions {
+        question.picture = match known.get(&question.image) {
+            Some(picture) => *picture,
+            None => {
+                let path = images.join(&question.image);
+                let bytes = fs::read(&path).map_err(|error| Error::io(path, error))?;
+                let picture = XxHash64::oneshot(0, &bytes);
+                known.insert(question.image.clone(), picture);
+                picture
+            }
+        };
+    }
+    Ok(())
+}
+
 /// `count` of the questions, in the file's order: all about one picture after the other, in an order of pictures that
 /// `seed` draws, until there are enough.
 pub fn sample(questions: Vec<Question>, count: usize, seed: u64) -> Vec<Question> {
     let mut pictures = by_picture(&questions);
     pictures.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     let drawn = pictures.into_iter().flat_map(|(_, asked)| asked).map(|(index, _)| index);
-    let drawn: std::collections::HashSet<usize> = drawn.take(count).collect();
+    let drawn: HashSet<usize> = drawn.take(count).collect();
     let chosen = questions.into_iter().enumerate().filter(|(index, _)| drawn.contains(index));
     chosen.map(|(_, question)| question).collect()
 }
@@ -89,7 +119,7 @@ pub fn sample(questions: Vec<Question>, count: usize, seed: u64) -> Vec<Question
 /// The questions about each picture, by index, in the order in which pictures first appear.
 pub fn by_picture(questions: &[Question]) -> Vec<(&str, Vec<(usize, &Question)>)> {
     let mut groups: Vec<(&str, Vec<(usize, &Question)>)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
+    let mut places = HashMap::new();
     for (index, question) in questions.iter().enumerate() {
         let place = *places.entry(question.image.as_str()).or_insert_with(|| {
             groups.push((question.image.as_str(), Vec::new()));

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, Setting};
+use super::{Cost, Setting, questions::Question};
 use crate::error::{Error, Result};
 
 /// What became of one question.
@@ -17,8 +17,12 @@ use crate::error::{Error, Result};
 pub struct Record {
     /// The setting's name.
     pub setting: String,
-    /// The question, by index.
-    pub question: usize,
+    /// The picture's file.
+    pub image: String,
+    /// Hash of what is in it; 0 where answers are kept in memory alone.
+    pub picture: u64,
+    /// The question.
+    pub question: String,
     /// The answer, or why there is none.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -45,12 +49,21 @@ pub enum Outcome {
 
 impl Record {
     /// What became of `question` under `setting`.
-    pub fn new(setting: &Setting, question: usize, outcome: Outcome) -> Self {
-        Self { setting: setting.to_string(), question, outcome }
+    pub fn new(setting: &Setting, question: &Question, outcome: Outcome) -> Self {
+        let Question { image, picture, question, .. } = question;
+        let (setting, image, question) = (setting.to_string(), image.clone(), question.clone());
+        Self { setting, image, picture: *picture, question, outcome }
+    }
+
+    fn key(&self) -> Key {
+        (self.setting.clone(), self.image.clone(), self.picture, self.question.clone())
     }
 }
 
-/// The first line of a file: answers to other questions, or of another model, must not be mixed in.
+/// What an answer is to: setting, picture's file and contents, question.
+type Key = (String, String, u64, String);
+
+/// The first line of a file: answers of another model must not be mixed in.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     /// Hash of everything that the answers depend on.
@@ -60,7 +73,7 @@ struct Header {
 /// All answers so far, and the file that they are in.
 #[derive(Debug, Default)]
 pub struct Records {
-    answers: HashMap<(String, usize), Record>,
+    answers: HashMap<Key, Record>,
     file: Option<(PathBuf, File)>,
 }
 
@@ -107,25 +120,26 @@ impl Records {
         if lines.next() != Some(&header) {
             return Err(Error::argument(
                 "--results",
-                "a file of the same questions, pictures, model, device and seed, or a new one",
+                "a file of the same model, device and seed, or a new one",
                 format!("{}, which is of others", path.display()),
             ));
         }
         let mut answers = HashMap::new();
         for (index, line) in lines.enumerate() {
-            let record: Record = serde_json::from_slice(line).map_err(|error| {
-                let found = format!("{}:{}: {error}", path.display(), index + 2);
-                Error::argument("--results", "an answer on every line", found)
+            let record: Record = serde_json::from_slice(line.trim_ascii_end()).map_err(|error| {
+                let expected = "an answer on every line (without that line it is asked again)";
+                Error::argument("--results", expected, format!("{}:{}: {error}", path.display(), index + 2))
             })?;
-            answers.insert((record.setting.clone(), record.question), record);
+            answers.insert(record.key(), record);
         }
         file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io)?;
         Ok(Self { answers, file: Some((path.to_owned(), file)) })
     }
 
     /// What became of a question under a setting.
-    pub fn get(&self, setting: &str, question: usize) -> Option<&Record> {
-        self.answers.get(&(setting.to_owned(), question))
+    pub fn get(&self, setting: &Setting, question: &Question) -> Option<&Record> {
+        let Question { image, picture, question, .. } = question;
+        self.answers.get(&(setting.to_string(), image.clone(), *picture, question.clone()))
     }
 
     /// Adds an answer, on disk first.
@@ -140,7 +154,7 @@ impl Records {
                 .and_then(|line| file.write_all(format!("{line}\n").as_bytes()));
             write.map_err(|error| Error::io(&*path, error))?;
         }
-        self.answers.insert((record.setting.clone(), record.question), record);
+        self.answers.insert(record.key(), record);
         Ok(())
     }
 }

@@ -30,13 +30,11 @@ pub fn normalise(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The answer to a question of yes and no; `None` for any other.
-pub fn yes_or_no(text: &str) -> Option<bool> {
-    match normalise(text).split(' ').next() {
-        Some("yes") => Some(true),
-        Some("no") => Some(false),
-        _ => None,
-    }
+/// Whether an answer is a "no" to POPE's script: the word `no` or `not` is in its first sentence. All others are a "yes".
+fn is_no(answer: &str) -> bool {
+    let sentence = answer.split('.').next().unwrap_or_default().to_lowercase();
+    let mut words = sentence.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| word == "no" || word == "not")
 }
 
 /// Answers to questions of yes and no, as POPE counts them (arXiv 2305.10355): "yes" is the positive class.
@@ -48,49 +46,43 @@ pub struct YesNo {
     pub false_positives: usize,
     /// Right "no".
     pub true_negatives: usize,
-    /// Wrong "no", and anything else where "yes" is right.
+    /// Wrong "no".
     pub false_negatives: usize,
-    /// Neither "yes" nor "no" where "no" is right.
-    pub evasions: usize,
 }
 
 impl YesNo {
-    /// Counts an answer, if the question is one of yes and no.
-    pub fn count(&mut self, question: &Question, answer: &str) {
+    /// Counts an answer, if the question is one of yes and no; no answer is a wrong one.
+    pub fn count(&mut self, question: &Question, answer: Option<&str>) {
         let [right] = question.answers.as_slice() else { return };
-        let Some(right) = yes_or_no(right).filter(|_| matches!(normalise(right).as_str(), "yes" | "no"))
-        else {
-            return;
+        let right = match normalise(right).as_str() {
+            "yes" => true,
+            "no" => false,
+            _ => return,
         };
-        let counter = match (right, yes_or_no(answer)) {
-            (true, Some(true)) => &mut self.true_positives,
-            (true, _) => &mut self.false_negatives,
-            (false, Some(true)) => &mut self.false_positives,
-            (false, Some(false)) => &mut self.true_negatives,
-            (false, None) => &mut self.evasions,
+        let counter = match (right, answer.map_or(!right, |answer| !is_no(answer))) {
+            (true, true) => &mut self.true_positives,
+            (true, false) => &mut self.false_negatives,
+            (false, true) => &mut self.false_positives,
+            (false, false) => &mut self.true_negatives,
         };
         *counter += 1;
     }
 
-    /// Answers counted.
-    pub fn total(&self) -> usize {
-        self.true_positives
-            + self.false_positives
-            + self.true_negatives
-            + self.false_negatives
-            + self.evasions
+    /// Share of right answers; `None` if none were counted.
+    pub fn accuracy(&self) -> Option<f64> {
+        let wrong = self.false_positives + self.false_negatives;
+        share(self.true_positives + self.true_negatives, wrong)
     }
 
-    /// Share of right answers.
-    pub fn accuracy(&self) -> f64 {
-        (self.true_positives + self.true_negatives) as f64 / self.total().max(1) as f64
+    /// `2 TP / (2 TP + FP + FN)`; `None` if nothing is, or was said to be, "yes".
+    pub fn f1(&self) -> Option<f64> {
+        share(2 * self.true_positives, self.false_positives + self.false_negatives)
     }
+}
 
-    /// `2 TP / (2 TP + FP + FN)`
-    pub fn f1(&self) -> f64 {
-        let twice = 2 * self.true_positives;
-        twice as f64 / (twice + self.false_positives + self.false_negatives).max(1) as f64
-    }
+/// `part / (part + rest)`
+fn share(part: usize, rest: usize) -> Option<f64> {
+    (part + rest > 0).then(|| part as f64 / (part + rest) as f64)
 }
 
 #[cfg(test)]
@@ -103,6 +95,7 @@ mod tests {
             question: "?".into(),
             answers: right.iter().map(|right| (*right).to_owned()).collect(),
             kind: "x".into(),
+            picture: 0,
         }
     }
 
@@ -129,27 +122,25 @@ mod tests {
     #[test]
     fn yes_and_no_are_counted_as_pope_does() {
         let mut counts = YesNo::default();
+        assert_eq!((counts.accuracy(), counts.f1()), (None, None));
         for (right, answer) in [
-            ("yes", "Yes, there is."),
-            ("yes", "no"),
-            ("yes", "a dog"),
-            ("no", "No."),
-            ("no", "no"),
-            ("no", "yes"),
-            ("no", "perhaps"),
-            ("two", "yes"),
+            ("yes", Some("Yes, there is.")),
+            ("yes", Some("no")),
+            ("yes", Some("a dog")),
+            ("yes", None),
+            ("no", Some("No.")),
+            ("no", Some("There is not. Yes.")),
+            ("no", Some("yes")),
+            ("no", Some("a notebook. No.")),
+            ("no", None),
+            ("two", Some("yes")),
         ] {
             counts.count(&question(&[right]), answer);
         }
-        let expected = YesNo {
-            true_positives: 1,
-            false_negatives: 2,
-            true_negatives: 2,
-            false_positives: 1,
-            evasions: 1,
-        };
-        assert_eq!((counts, counts.total()), (expected, 7));
-        assert!((counts.accuracy() - 3.0 / 7.0).abs() < 1e-12);
-        assert!((counts.f1() - 2.0 / 5.0).abs() < 1e-12);
+        let expected = YesNo { true_positives: 2, false_negatives: 2, true_negatives: 2, false_positives: 3 };
+        assert_eq!((counts, counts.accuracy(), counts.f1()), (expected, Some(4.0 / 9.0), Some(4.0 / 9.0)));
+        let mut negatives = YesNo::default();
+        negatives.count(&question(&["no"]), Some("no"));
+        assert_eq!((negatives.accuracy(), negatives.f1()), (Some(1.0), None));
     }
 }

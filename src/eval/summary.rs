@@ -54,7 +54,7 @@ pub struct Summary {
     pub by_type: BTreeMap<String, Tally>,
     /// Accuracy on the questions of yes and no; `None` if there are none.
     pub yes_no_accuracy: Option<f64>,
-    /// F1 on the questions of yes and no, "yes" being positive.
+    /// F1 on the questions of yes and no, "yes" being positive; `None` if no answer is or ought to be "yes".
     pub yes_no_f1: Option<f64>,
     /// Mean of the vision tokens that a decoder layer computed; `None` if nothing was answered.
     pub vision_tokens: Option<f64>,
@@ -101,7 +101,6 @@ impl Summary {
         pictures: &[(&str, Vec<(usize, &Question)>)],
         records: &Records,
     ) -> Option<(Self, ByPicture)> {
-        let name = setting.to_string();
         let (mut total, mut refused) = (Tally::default(), 0);
         let mut by_type: BTreeMap<String, Tally> = BTreeMap::new();
         let mut yes_no = YesNo::default();
@@ -109,8 +108,8 @@ impl Summary {
         let mut by_picture = Vec::with_capacity(pictures.len());
         for (_, asked) in pictures {
             let mut own = Tally::default();
-            for (index, question) in asked {
-                let Some(record) = records.get(&name, *index) else { continue };
+            for (_, question) in asked {
+                let Some(record) = records.get(setting, question) else { continue };
                 let answer = match &record.outcome {
                     Outcome::Answered { answer, cost } => {
                         costs.push(*cost);
@@ -124,7 +123,7 @@ impl Summary {
                     tally.questions += 1;
                     tally.right += usize::from(is_right);
                 }
-                yes_no.count(question, answer.unwrap_or_default());
+                yes_no.count(question, answer);
             }
             by_picture.push(own);
         }
@@ -144,8 +143,8 @@ impl Summary {
             of_dense: None,
             of_dense_interval: None,
             by_type,
-            yes_no_accuracy: (yes_no.total() > 0).then(|| yes_no.accuracy()),
-            yes_no_f1: (yes_no.total() > 0).then(|| yes_no.f1()),
+            yes_no_accuracy: yes_no.accuracy(),
+            yes_no_f1: yes_no.f1(),
             vision_tokens: mean(|cost| cost.vision_tokens),
             kv_bytes: mean(|cost| cost.kv_bytes as f64),
             seconds: seconds.get(seconds.len() / 2).copied(),
