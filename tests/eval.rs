@@ -169,6 +169,15 @@ fn questions_that_are_none_are_refused_with_their_line() {
         .stderr(contains("--without"));
     eval(&data).arg("--plot").arg(&data).assert().code(2).stderr(contains("--plot").and(contains("is read")));
     assert_eq!(fs::read_to_string(&data).expect("still there"), good);
+    let new = folder.path().join("new");
+    eval(&data)
+        .arg("--plot")
+        .arg(&new)
+        .arg("--results")
+        .arg(&new)
+        .assert()
+        .code(2)
+        .stderr(contains("is read"));
     eval(&data).args(["--limit", "1", "--sample", "1"]).assert().code(2).stderr(contains("--sample"));
     eval(&data).args(["--limit", "0"]).assert().code(2).stderr(contains("--limit"));
     eval(&folder.path().join("none.jsonl")).assert().code(1).stderr(contains("none.jsonl"));

@@ -159,12 +159,13 @@ fn not_over_an_input<'a>(
     path: &Path,
     inputs: impl IntoIterator<Item = &'a PathBuf>,
 ) -> Result<(), Error> {
-    let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
-    match inputs.into_iter().find(|input| fs::canonicalize(input).is_ok_and(|input| input == target)) {
-        Some(_) => {
+    // A file that is not there yet has no canonical path.
+    let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match inputs.into_iter().any(|input| whole(input) == whole(path)) {
+        true => {
             Err(Error::argument(argument, "a file of its own", format!("{}, which is read", path.display())))
         }
-        None => Ok(()),
+        false => Ok(()),
     }
 }
 

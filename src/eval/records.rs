@@ -66,7 +66,7 @@ type Key = (String, String, u64, String);
 /// The first line of a file: answers of another model must not be mixed in.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
-    /// Hash of everything that the answers depend on.
+    /// Hash of everything that answers depend on, but for picture and question.
     run: String,
 }
 
