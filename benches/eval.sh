@@ -10,7 +10,11 @@
 set -euo pipefail
 
 docs="" default=300
-if [ "${1:-}" = --docs ]; then docs=yes default=2000; shift; fi
+case "${1:-}" in
+    --docs) docs=yes default=2000; shift ;;
+    -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit ;;
+    -*) echo "expected a folder or --docs, found $1" >&2; exit 2 ;;
+esac
 repository="$(cd "$(dirname "$0")/.." && pwd)"
 folder="${1:-$repository/target/eval}"
 mkdir -p "$folder"
