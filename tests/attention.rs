@@ -1,6 +1,6 @@
 //! The attention kernels and what surrounds them on an adapter, each against its oracle.
 
-use crate::common::noise;
+use crate::common::{attention_params, noise};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect,
@@ -8,7 +8,7 @@ use mustdrop::{
     kernel,
     oracle::{
         decode::{self, BEST, BestTokensParams, CachedAttentionParams, MostLikelyParams},
-        nn::{self, AttentionParams, FloatVectorParams, RmsNormParams, SwigluParams},
+        nn::{self, FloatVectorParams, RmsNormParams, SwigluParams},
     },
 };
 
@@ -52,15 +52,7 @@ fn attention() {
         let columns = rows + past;
         for sees_all in [false, true] {
             let past = if sees_all { columns } else { past };
-            let params = AttentionParams {
-                rows: rows as u32,
-                columns: columns as u32,
-                heads: heads as u32,
-                key_heads: key_heads as u32,
-                head_dim: head_dim as u32,
-                past: past as u32,
-                scale: 1.0 / (head_dim as f32).sqrt(),
-            };
+            let params = attention_params((rows, columns, past), (heads, key_heads, head_dim));
             let query = noise(1, rows * heads * head_dim);
             // What lies beyond the columns must not be read.
             let mut key = noise(2, columns * key_heads * head_dim);

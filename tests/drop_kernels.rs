@@ -1,11 +1,11 @@
 //! The kernels of the three dropping stages against their oracles, at sizes that straddle their workgroups.
 
-use crate::common::noise;
+use crate::common::{attention_params, noise};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mustdrop::{DeviceSelect, device::Compute, kernel, oracle};
 use oracle::{
     decode::GatherRowsParams,
-    prefill::{CompactParams, DualAttentionParams, LogSumExpParams, TextAttentionParams, TopKParams},
+    prefill::{CompactParams, DualAttentionParams, TextAttentionParams, TopKParams},
     vision::{ABSENT, WindowMergeParams, WindowSimilarityParams},
 };
 
@@ -109,15 +109,7 @@ fn log_sum_exp() {
             [(1, 1, 0), (1, 577, 577), (25, 65, 40), (40, 640, 600), (3, 63, 63), (2, 64, 62)]
         {
             let (q, k) = (noise(3, rows * heads * head_dim), noise(4, columns * key_heads * head_dim));
-            let params = LogSumExpParams {
-                rows: rows as u32,
-                columns: columns as u32,
-                heads: heads as u32,
-                key_heads: key_heads as u32,
-                head_dim: head_dim as u32,
-                past: past as u32,
-                scale: 1.0 / (head_dim as f32).sqrt(),
-            };
+            let params = attention_params((rows, columns, past), (heads, key_heads, head_dim));
             let mut expected = vec![0.0; rows * heads];
             oracle::prefill::log_sum_exp(&params, &q, &k, &mut expected);
             for device in both() {
@@ -137,27 +129,17 @@ fn text_attention() {
         for (rows, first, columns) in [(1, 0, 1), (64, 35, 336), (65, 1, 63), (25, 20, 577), (130, 3, 5)] {
             let all = first + columns + rows;
             let (q, k) = (noise(5, rows * heads * head_dim), noise(6, all * key_heads * head_dim));
-            let scale = 1.0 / (head_dim as f32).sqrt();
-            let sizes = (rows as u32, heads as u32, key_heads as u32, head_dim as u32);
             let mut log_sum = vec![0.0; rows * heads];
-            let params = LogSumExpParams {
-                rows: sizes.0,
-                columns: all as u32,
-                heads: sizes.1,
-                key_heads: sizes.2,
-                head_dim: sizes.3,
-                past: (first + columns) as u32,
-                scale,
-            };
+            let params = attention_params((rows, all, first + columns), (heads, key_heads, head_dim));
             oracle::prefill::log_sum_exp(&params, &q, &k, &mut log_sum);
             let params = TextAttentionParams {
-                rows: sizes.0,
+                rows: params.rows,
                 first: first as u32,
                 columns: columns as u32,
-                heads: sizes.1,
-                key_heads: sizes.2,
-                head_dim: sizes.3,
-                scale,
+                heads: params.heads,
+                key_heads: params.key_heads,
+                head_dim: params.head_dim,
+                scale: params.scale,
             };
             let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
             oracle::prefill::text_attention(&params, &q, &k, &log_sum, &mut sum, &mut max);

@@ -2,16 +2,13 @@
 
 use std::{fs, path::Path};
 
-use crate::common::{MODEL, repository};
+use crate::common::{MODEL, repository, samples};
 use assert_cmd::Command;
-use mustdrop::{
-    drop::PolicyName,
-    eval::{
-        Cost, Setting, ask_about,
-        questions::{Question, by_picture, read, sample},
-        records::{Outcome, Record, Records},
-        score::is_right,
-    },
+use mustdrop::eval::{
+    Cost, Setting, ask_about,
+    questions::{Question, by_picture, read, sample},
+    records::{Outcome, Record, Records},
+    score::is_right,
 };
 use predicates::{prelude::*, str::contains};
 use serde_json::{Value, json};
@@ -25,11 +22,9 @@ fn eval(data: &Path) -> Command {
 
 /// Questions about the first two sample pictures: as a file's text, with transformers' answers.
 fn questions() -> (String, Vec<(Question, String)>) {
-    let bytes = fs::read(repository("models/picture-book/samples.json")).expect("in the repository");
-    let samples: Value = serde_json::from_slice(&bytes).expect("JSON");
     let mut lines = String::new();
     let mut answered = Vec::new();
-    for sample in samples["samples"].as_array().expect("a list").iter().take(2) {
+    for sample in samples().iter().take(2) {
         for asked in sample["questions"].as_array().expect("a list") {
             let line = json!({
                 "image": sample["image"], "question": asked["question"], "answers": [asked["answer"]],
@@ -197,11 +192,6 @@ fn pictures_keep_the_order_of_their_first_question() {
     assert_eq!(groups[0].1.iter().map(|question| question.0).collect::<Vec<_>>(), [0, 2]);
 }
 
-/// The setting that keeps everything.
-fn dense() -> Setting {
-    Setting { policy: PolicyName::None, without: Vec::new(), keep: None }
-}
-
 fn numbered(number: usize) -> Question {
     Question {
         image: "1.png".into(),
@@ -214,7 +204,11 @@ fn numbered(number: usize) -> Question {
 
 fn record(number: usize) -> Record {
     let cost = Cost { vision_tokens: 576.0, kv_bytes: 1, seconds: None };
-    Record::new(&dense(), &numbered(number), Outcome::Answered { answer: "a \"Bär\"\n".into(), cost })
+    Record::new(
+        &Setting::dense(),
+        &numbered(number),
+        Outcome::Answered { answer: "a \"Bär\"\n".into(), cost },
+    )
 }
 
 #[test]
@@ -234,11 +228,11 @@ fn records_go_on_where_they_were_cut_off() {
     for end in last..whole.len() {
         fs::write(&path, &whole[..end]).expect("writable");
         let mut records = Records::open(&path, "run 1").expect("the same run");
-        let found = [0, 1].map(|number| records.get(&dense(), &numbered(number)));
+        let found = [0, 1].map(|number| records.get(&Setting::dense(), &numbered(number)));
         assert_eq!(found, [Some(&record(0)), Some(&refused)]);
-        assert_eq!(records.get(&dense(), &numbered(2)), None, "its line was cut off at {end}");
+        assert_eq!(records.get(&Setting::dense(), &numbered(2)), None, "its line was cut off at {end}");
         let swapped = Question { picture: 8, ..numbered(0) };
-        assert_eq!(records.get(&dense(), &swapped), None, "the picture is another one");
+        assert_eq!(records.get(&Setting::dense(), &swapped), None, "the picture is another one");
         records.add(record(2)).expect("written");
         assert_eq!(fs::read(&path).expect("readable"), whole);
     }
@@ -370,7 +364,7 @@ fn a_sample_is_of_whole_pictures_in_the_files_order() {
 fn unseen_scenes_are_answered_as_well_as_published() {
     let folder = repository("tests/unseen_scenes");
     let questions = read(&folder.join("questions.jsonl")).expect("questions");
-    let settings = [(dense(), dense().pruning(0))];
+    let settings = [(Setting::dense(), Setting::dense().pruning(0))];
     let (mut asked, mut right) = (0, 0);
     for (image, about) in by_picture(&questions) {
         ask_about(
@@ -379,10 +373,12 @@ fn unseen_scenes_are_answered_as_well_as_published() {
             &settings,
             &about,
             |_, _| true,
-            |index, record| {
+            |record| {
                 let Outcome::Answered { answer, .. } = &record.outcome else { panic!("{record:?}") };
+                let (_, asked_about) =
+                    about.iter().find(|(_, asked)| asked.question == record.question).expect("asked");
                 asked += 1;
-                right += usize::from(is_right(&questions[index], answer));
+                right += usize::from(is_right(asked_about, answer));
                 Ok(())
             },
         )

@@ -1,6 +1,6 @@
 //! Quantised weights: the format, the kernels on both paths against their oracles, and what a model loses.
 
-use crate::common::{DEVICES, assert_close, noise, repository, synthetic};
+use crate::common::{DEVICES, assert_close, noise, repository, samples, synthetic};
 use burn::tensor::{Device, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect, Llava, Part, Picture, Pruning, WeightFormat,
@@ -127,13 +127,6 @@ fn constant_blocks_stay_constant() {
         let blocks = Blocks::new(&[0.5; 64], 32, bits);
         assert_eq!(oracle::block(&blocks.params, &blocks.words, &blocks.ranges, 0, 1), [0.5; 32]);
     }
-}
-
-/// The sample pictures with their questions, and transformers' answers.
-fn samples() -> Vec<serde_json::Value> {
-    let bytes = std::fs::read(repository("models/picture-book/samples.json")).expect("in the repository");
-    let samples: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-    samples["samples"].as_array().expect("a list").clone()
 }
 
 fn text(value: &serde_json::Value) -> &str {

@@ -155,7 +155,7 @@ impl Eval {
                 .collect();
             progress.inc((settings.len() * asked.len() - wanted.len()) as u64);
             let is_wanted = |setting, question| wanted.contains(&(setting, question));
-            ask_about(&model, &images.join(image), &rules, asked, is_wanted, |_, record| {
+            ask_about(&model, &images.join(image), &rules, asked, is_wanted, |record| {
                 progress.inc(1);
                 records.add(record)
             })?;
@@ -290,7 +290,8 @@ fn table<'a>(header: Vec<String>, rows: impl Iterator<Item = (&'a Summary, Vec<S
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header(header);
     for (summary, said) in rows {
-        let name = [summary.way.clone(), summary.keep.clone().unwrap_or("-".to_owned())];
+        let Setting { keep, .. } = &summary.setting;
+        let name = [summary.setting.way(), keep.map_or("-".to_owned(), |keep| keep.to_string())];
         table.add_row(name.into_iter().chain(said));
     }
     for column in table.column_iter_mut().skip(1) {

@@ -96,6 +96,14 @@ impl FromStr for Preset {
     }
 }
 
+/// The one of `all` that is called `text`; else an error of `argument` with all names.
+fn named<T: Copy>(argument: &str, all: &[T], name: fn(T) -> &'static str, text: &str) -> Result<T> {
+    all.iter().copied().find(|one| name(*one) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|one| name(*one)).collect();
+        Error::argument(argument, names.join(", "), format!("{text:?}"))
+    })
+}
+
 /// What is dropped, stage by stage. The default is the paper's method for about 192 tokens.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::Pruning;
+use super::{Pruning, named};
 use crate::error::{Error, Result};
 
 /// A stage of MustDrop.
@@ -42,10 +42,7 @@ impl FromStr for Stage {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.iter().copied().find(|stage| stage.as_str() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|stage| stage.as_str()).collect();
-            Error::argument("--without", names.join(", "), format!("{text:?}"))
-        })
+        named("--without", Self::ALL, Self::as_str, text)
     }
 }
 

@@ -34,32 +34,45 @@ use questions::Question;
 use records::{Outcome, Record};
 
 /// A way of dropping that is measured: a policy, without some of its stages, and its budget.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Setting {
     /// Who chooses.
     pub policy: PolicyName,
     /// Stages that are switched off; none but with [`PolicyName::MustDrop`].
     pub without: Vec<Stage>,
     /// How much is kept; `None` with [`PolicyName::None`].
+    #[serde(serialize_with = "as_asked_for")]
     pub keep: Option<Keep>,
 }
 
+/// A budget as it is written on the command line.
+fn as_asked_for<S: serde::Serializer>(keep: &Option<Keep>, serializer: S) -> Result<S::Ok, S::Error> {
+    keep.map(|keep| keep.to_string()).serialize(serializer)
+}
+
 impl Setting {
-    /// Every policy at every budget, each once, MustDrop also without each of the given sets of stages; the one that keeps everything
-    /// once, and first.
+    /// Everything is kept.
+    pub fn dense() -> Self {
+        Self { policy: PolicyName::None, without: Vec::new(), keep: None }
+    }
+
+    /// Every policy at every budget, each once, MustDrop also without each of the given sets of stages; the one that keeps
+    /// everything first.
     pub fn all(policies: &[PolicyName], without: &[Vec<Stage>], keeps: &[Keep]) -> Vec<Self> {
-        let whole = Vec::new();
-        let variants = |policy: PolicyName| {
-            let switched = without.iter().filter(move |_| policy == PolicyName::MustDrop);
-            std::iter::once(&whole).chain(switched).map(move |without| (policy, without))
-        };
-        let (dense, dropping): (Vec<_>, Vec<_>) =
-            policies.iter().copied().partition(|policy| *policy == PolicyName::None);
-        let dense = dense.into_iter().map(|policy| Self { policy, without: Vec::new(), keep: None });
-        let dropping = dropping.into_iter().flat_map(variants).flat_map(|(policy, without)| {
-            keeps.iter().map(move |keep| Self { policy, without: without.clone(), keep: Some(*keep) })
-        });
-        let mut settings: Vec<Self> = dense.chain(dropping).collect();
+        let mut settings = Vec::new();
+        if policies.contains(&PolicyName::None) {
+            settings.push(Self::dense());
+        }
+        for policy in policies.iter().copied().filter(|policy| *policy != PolicyName::None) {
+            let mut variants = vec![Vec::new()];
+            if policy == PolicyName::MustDrop {
+                variants.extend_from_slice(without);
+            }
+            for without in variants {
+                let setting = |keep: &Keep| Self { policy, without: without.clone(), keep: Some(*keep) };
+                settings.extend(keeps.iter().map(setting));
+            }
+        }
         let mut seen = HashSet::new();
         settings.retain(|setting| seen.insert(setting.to_string()));
         settings
@@ -105,7 +118,7 @@ pub struct Cost {
     pub seconds: Option<f64>,
 }
 
-/// Asks `questions` about one picture under every setting, and hands each answer to `take`, with the question's index.
+/// Asks `questions` about one picture under every setting, and hands each answer to `take`.
 ///
 /// The tower runs once for all policies that treat it alike, and what a policy lets into the decoder once for all
 /// questions. `wanted` tells which questions (by index) are still to be asked under which setting (by index).
@@ -120,7 +133,7 @@ pub fn ask_about(
     settings: &[(Setting, Pruning)],
     questions: &[(usize, &Question)],
     wanted: impl Fn(usize, usize) -> bool,
-    mut take: impl FnMut(usize, Record) -> Result<()>,
+    mut take: impl FnMut(Record) -> Result<()>,
 ) -> Result<()> {
     let is_wanted = |setting: usize| questions.iter().any(|(question, _)| wanted(setting, *question));
     if !(0..settings.len()).any(is_wanted) {
@@ -155,7 +168,7 @@ pub fn ask_about(
                 Err(error @ Error::Context { .. }) => Outcome::Refused { refused: error.to_string() },
                 Err(error) => return Err(error),
             };
-            take(*question, Record::new(setting, text, outcome))?;
+            take(Record::new(setting, text, outcome))?;
         }
     }
     Ok(())

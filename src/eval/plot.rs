@@ -39,7 +39,7 @@ fn curves(summaries: &[Summary]) -> Vec<(&Summary, Vec<Point>)> {
         let Some(tokens) = summary.vision_tokens else { continue };
         let interval = summary.accuracy_interval.map(|ends| ends.map(|end| 100.0 * end));
         let point = (tokens, 100.0 * summary.accuracy, interval);
-        match curves.iter_mut().find(|(known, _)| known.way == summary.way) {
+        match curves.iter_mut().find(|(known, _)| known.setting.way() == summary.setting.way()) {
             Some((_, points)) => points.push(point),
             None => curves.push((summary, vec![point])),
         }
@@ -52,7 +52,7 @@ fn curves(summaries: &[Summary]) -> Vec<(&Summary, Vec<Point>)> {
 
 fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std::error::Error>> {
     let curves = curves(summaries);
-    let dropping = curves.iter().filter(|(summary, _)| summary.policy != PolicyName::None);
+    let dropping = curves.iter().filter(|(summary, _)| summary.setting.policy != PolicyName::None);
     let tokens = dropping.flat_map(|(_, points)| points.iter().map(|point| point.0));
     let (least, most) = (tokens.clone().fold(f64::MAX, f64::min), tokens.fold(1.0, f64::max));
     let (least, most) = (least.min(most).max(1.0) * 0.9, most * 1.8); // the legend stands on the right
@@ -84,7 +84,7 @@ fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std:
         let colour = COLOURS[number % COLOURS.len()];
         let mut points: Vec<(f64, f64)> =
             measured.iter().map(|(tokens, right, _)| (*tokens, *right)).collect();
-        if let (PolicyName::None, Some((_, dense))) = (summary.policy, points.first().copied()) {
+        if let (PolicyName::None, Some((_, dense))) = (summary.setting.policy, points.first().copied()) {
             points = vec![(least, dense), (most, dense)];
         } else {
             // Where colours come again, points are hollow.
@@ -96,7 +96,7 @@ fn draw(summaries: &[Summary], document: &mut String) -> Result<(), Box<dyn std:
             }))?;
         }
         let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
-        line.label(&summary.way)
+        line.label(summary.setting.way())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
     }
     chart

@@ -11,7 +11,7 @@ use super::{
     records::{Outcome, Records},
     score::{YesNo, is_right},
 };
-use crate::drop::{PolicyName, Stage};
+use crate::drop::PolicyName;
 
 /// Questions answered and answered right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -32,12 +32,9 @@ impl Tally {
 /// The results of one setting.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// Who chose.
-    pub policy: PolicyName,
-    /// Stages that were switched off.
-    pub without: Vec<Stage>,
-    /// The budget as it was asked for.
-    pub keep: Option<String>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub setting: Setting,
     /// All questions.
     pub total: Tally,
     /// Questions that the model did not take, too long ones for instance; they count as answered wrong.
@@ -62,9 +59,6 @@ pub struct Summary {
     pub kv_bytes: Option<f64>,
     /// Median of the seconds from pixels to the end of the first answer about a picture.
     pub seconds: Option<f64>,
-    /// The policy, and what it was without.
-    #[serde(skip)]
-    pub way: String,
 }
 
 /// Right answers about each picture.
@@ -80,7 +74,7 @@ impl Summary {
         let right = |tallies: &ByPicture| tallies.iter().map(|tally| tally.right as f64).collect::<Vec<_>>();
         let asked =
             |tallies: &ByPicture| tallies.iter().map(|tally| tally.questions as f64).collect::<Vec<_>>();
-        let dense = judged.iter().find(|(summary, _)| summary.policy == PolicyName::None);
+        let dense = judged.iter().find(|(summary, _)| summary.setting.policy == PolicyName::None);
         let dense = dense.map(|(summary, tallies)| (summary.accuracy, tallies.clone()));
         for (summary, tallies) in &mut judged {
             summary.accuracy_interval = bootstrap.ratio(&right(tallies), &asked(tallies));
@@ -133,9 +127,7 @@ impl Summary {
         let mut seconds: Vec<f64> = costs.iter().filter_map(|cost| cost.seconds).collect();
         seconds.sort_by(f64::total_cmp);
         let summary = Self {
-            policy: setting.policy,
-            without: setting.without.clone(),
-            keep: setting.keep.map(|keep| keep.to_string()),
+            setting: setting.clone(),
             accuracy: total.accuracy(),
             accuracy_interval: None,
             total,
@@ -148,7 +140,6 @@ impl Summary {
             vision_tokens: mean(|cost| cost.vision_tokens),
             kv_bytes: mean(|cost| cost.kv_bytes as f64),
             seconds: seconds.get(seconds.len() / 2).copied(),
-            way: setting.way(),
         };
         (total.questions > 0).then_some((summary, by_picture))
     }

@@ -12,7 +12,7 @@ use std::{
     sync::LazyLock,
 };
 
-use mustdrop::{DeviceSelect, Llava};
+use mustdrop::{DeviceSelect, Llava, oracle::prefill::LogSumExpParams};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
@@ -37,6 +37,30 @@ pub const GOLDENS: [&str; 2] = ["half_smooth", "grouped_query"];
 /// A path inside the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The sample pictures of the default model with their questions, true answers and transformers' answers.
+pub fn samples() -> Vec<serde_json::Value> {
+    let bytes = std::fs::read(repository("models/picture-book/samples.json")).expect("in the repository");
+    let json: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    json["samples"].as_array().expect("a list of samples").clone()
+}
+
+/// The parameters of attention of `rows` rows to `columns`, of which row `i` sees 0 to `past + i`, with so many heads, key
+/// heads and numbers in each.
+pub fn attention_params(
+    (rows, columns, past): (usize, usize, usize),
+    (heads, key_heads, head_dim): (usize, usize, usize),
+) -> LogSumExpParams {
+    LogSumExpParams {
+        rows: rows as u32,
+        columns: columns as u32,
+        heads: heads as u32,
+        key_heads: key_heads as u32,
+        head_dim: head_dim as u32,
+        past: past as u32,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+    }
 }
 
 /// The folder of a golden fixture.

@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 
 use burn::tensor::{Int, Tensor};
 
-use super::{Keep, Pruning, token_map::Group};
+use super::{Keep, Pruning, named, token_map::Group};
 use crate::error::{Error, Result};
 
 /// The names of the policies.
@@ -69,10 +69,7 @@ impl FromStr for PolicyName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.iter().copied().find(|policy| policy.as_str() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|policy| policy.as_str()).collect();
-            Error::argument("--policy", names.join(", "), format!("{text:?}"))
-        })
+        named("--policy", Self::ALL, Self::as_str, text)
     }
 }
 
