@@ -22,6 +22,8 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 mod conversation;
+#[doc(hidden)]
+pub mod cpu;
 pub mod device;
 pub mod doctor;
 pub mod drop;

@@ -11,6 +11,7 @@ mod chat;
 mod checkpoint;
 mod cli;
 mod config;
+mod cpu;
 mod doctor;
 mod drop;
 mod drop_kernels;

@@ -1,4 +1,4 @@
-//! Attention by burn's products, for the CPU path and for adapters that this crate's kernels do not suit.
+//! Attention by burn's products, for adapters that this crate's kernels do not suit.
 
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
 

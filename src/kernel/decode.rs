@@ -7,8 +7,11 @@ use super::{
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
     scale,
 };
-use crate::oracle::decode::{
-    self as oracle, BEST, BestTokensParams, CachedAttentionParams, GatherRowsParams, MostLikelyParams,
+use crate::{
+    cpu,
+    oracle::decode::{
+        self as oracle, BEST, BestTokensParams, CachedAttentionParams, GatherRowsParams, MostLikelyParams,
+    },
 };
 
 /// `shaders/decode/best_tokens.wgsl`
@@ -43,8 +46,8 @@ pub fn cached_attention(query: &Tensor<3>, key: &Tensor<3>, value: &Tensor<3>, c
     }
     let mut mixed = vec![0.0; heads * head_dim];
     let device = query.device();
-    let (query, key, value) = (host(query.clone()), host(key.clone()), host(value.clone()));
-    oracle::cached_attention(&params, &query, &key, &value, &mut mixed);
+    let (query, key, value) = (host(query), host(key), host(value));
+    cpu::attention::cached_attention(&params, &query, &key, &value, &mut mixed);
     from_host(mixed, shape, &device)
 }
 
@@ -58,7 +61,7 @@ pub fn most_likely(logits: &Tensor<2>, temperature: f32) -> Tensor<1, Int> {
         return integers_from_adapter(launch.run([1, 1, 1], &params).remove(0));
     }
     let mut summary = [0; 4];
-    oracle::most_likely(&params, &host(logits.clone()), &mut summary);
+    oracle::most_likely(&params, &host(logits), &mut summary);
     integers(summary.to_vec(), [4], &logits.device())
 }
 
@@ -80,7 +83,7 @@ pub fn best_tokens(logits: &Tensor<2>) -> Tensor<1, Int> {
             params = BestTokensParams { count: groups * BEST as u32, is_paired: 1 };
         }
     }
-    let mut entries: Vec<u32> = host(logits.clone()).into_iter().map(f32::to_bits).collect();
+    let mut entries: Vec<u32> = host(logits).iter().map(|logit| logit.to_bits()).collect();
     loop {
         let groups = groups(&params);
         let mut best = vec![0; groups as usize * BEST * 2];
@@ -107,6 +110,6 @@ pub fn gather_rows(x: &Tensor<2>, index: &Tensor<1, Int>) -> Tensor<2> {
         return from_adapter(launch.run(groups, &params).remove(0));
     }
     let mut gathered = vec![0.0; rows * width];
-    oracle::gather_rows(&params, &host(x.clone()), &host_integers(index.clone()), &mut gathered);
+    oracle::gather_rows(&params, &host(x), &host_integers(index), &mut gathered);
     from_host(gathered, [rows, width], &x.device())
 }

@@ -17,7 +17,7 @@ use burn_cubecl::{
 };
 use burn_wgpu::{CubeBackend, CubeTensor};
 
-use super::tally;
+use super::{host::is_host, tally};
 
 /// One compute shader: its name is its entry point, its file and its oracle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,11 +150,18 @@ pub fn submit<const D: usize>(tensor: &Tensor<D>) {
 
 /// The adapter's side of a tensor; `None` if it lives on the CPU path.
 pub fn on_adapter<const D: usize>(tensor: &Tensor<D>) -> Option<CubeTensor> {
+    // That a conversion failed is written into a text first: ten times as dear as to ask.
+    if is_host(&tensor.device()) {
+        return None;
+    }
     tensor.clone().try_into_primitive::<CubeBackend>().ok()
 }
 
 /// The adapter's side of a tensor of whole numbers; `None` if it lives on the CPU path.
 pub fn integers_on_adapter<const D: usize>(tensor: &Tensor<D, Int>) -> Option<CubeTensor> {
+    if is_host(&tensor.device()) {
+        return None;
+    }
     tensor.clone().try_into_primitive::<CubeBackend>().ok()
 }
 

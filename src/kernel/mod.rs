@@ -1,10 +1,11 @@
 //! The WGSL kernels as functions on tensors.
 //!
-//! A function here bears the name of its shader. On an adapter it launches the shader; on the CPU path it
-//! runs the oracle of the same name, or library products where those sums are long. Shapes are the oracle's.
+//! A function here bears the name of its shader. On an adapter it launches the shader; on the CPU path it runs the
+//! [implementation](crate::cpu) of the same name, or the oracle where there is little to compute. Shapes are the oracle's.
 
 pub mod chunked;
 pub mod decode;
+mod host;
 pub mod launch;
 pub mod nn;
 pub mod prefill;
@@ -15,6 +16,7 @@ pub mod variants;
 pub mod vision;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use host::{from_host, host, host_integers};
 pub use launch::Kernel;
 
 use crate::{
@@ -52,22 +54,6 @@ const MAX_GROUPS: u32 = 65_535;
 /// Whether a tensor lies on an adapter, rather than on the CPU path.
 pub fn is_on_adapter<const D: usize>(tensor: &Tensor<D>) -> bool {
     launch::on_adapter(tensor).is_some()
-}
-
-/// The values of a tensor on the CPU path.
-fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    // Reading a tensor that already lies in host memory cannot fail; a wrong dtype is a bug of the caller.
-    tensor.into_data().try_into_vec_as::<f32>().unwrap_or_default()
-}
-
-/// A tensor on `device`, from values in host memory.
-fn from_host<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-/// The values of a tensor of whole numbers on the CPU path.
-fn host_integers<const D: usize>(tensor: Tensor<D, Int>) -> Vec<u32> {
-    tensor.into_data().try_into_vec_as::<u32>().unwrap_or_default()
 }
 
 /// A tensor of whole numbers as shaders take them, from values in host memory.

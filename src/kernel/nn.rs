@@ -3,10 +3,14 @@
 use burn::tensor::{DType, Tensor};
 
 use super::{
-    Kernel, MAX_GROUPS, attention_params, from_host, host,
+    Kernel, MAX_GROUPS, attention_params,
+    host::{elements, from_host, host},
     launch::{Launch, from_adapter, on_adapter},
 };
-use crate::oracle::nn::{self as oracle, FloatVectorParams, RmsNormParams, RotaryParams, SwigluParams};
+use crate::{
+    cpu::{self, matrix::MatrixMut, product::Floats},
+    oracle::nn::{FloatVectorParams, RmsNormParams, RotaryParams, SwigluParams},
+};
 
 /// `shaders/nn/attention.wgsl`
 pub const ATTENTION: Kernel =
@@ -24,7 +28,7 @@ pub const SWIGLU: Kernel = Kernel::new("swiglu", include_str!("../../shaders/nn/
 pub const WIDEST_HEAD: usize = 128;
 
 /// Attention of every row to the first `columns` rows of keys and values, and the rows' log-sum-exp; see
-/// [`oracle::attention`]. Row `i` sees columns 0 to `past + i`.
+/// [`oracle::attention`](crate::oracle::nn::attention). Row `i` sees columns 0 to `past + i`.
 pub fn attention(
     query: &Tensor<3>,
     key: &Tensor<3>,
@@ -45,8 +49,8 @@ pub fn attention(
     }
     let (mut mixed, mut log_sum) = (vec![0.0; rows * heads * head_dim], vec![0.0; rows * heads]);
     let device = query.device();
-    let (query, key, value) = (host(query.clone()), host(key.clone()), host(value.clone()));
-    oracle::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
+    let (query, key, value) = (host(query), host(key), host(value));
+    cpu::attention::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
     (from_host(mixed, wide, &device), from_host(log_sum, narrow, &device))
 }
 
@@ -60,8 +64,8 @@ pub fn rms_norm(
     let [rows, width] = x.dims();
     let has_delta = u32::from(delta.is_some());
     let params = RmsNormParams { rows: rows as u32, width: width as u32, has_delta, eps };
-    let delta = delta.unwrap_or(x);
-    if let (Some(x), Some(delta), Some(weight)) = (on_adapter(x), on_adapter(delta), on_adapter(weight)) {
+    let operands = (on_adapter(x), on_adapter(delta.unwrap_or(x)), on_adapter(weight));
+    if let (Some(x), Some(delta), Some(weight)) = operands {
         let launch = Launch::new(RMS_NORM).input(x).input(delta).input(weight);
         let launch = launch.output([rows, width], DType::F32).output([rows, width], DType::F32);
         let mut outputs = launch.run([params.rows, 1, 1], &params);
@@ -70,8 +74,8 @@ pub fn rms_norm(
     }
     let (mut sum, mut normed) = (vec![0.0; rows * width], vec![0.0; rows * width]);
     let device = x.device();
-    let (x, delta, weight) = (host(x.clone()), host(delta.clone()), host(weight.clone()));
-    oracle::rms_norm(&params, &x, &delta, &weight, &mut sum, &mut normed);
+    let (x, delta, weight) = (host(x), delta.map(host), host(weight));
+    cpu::nn::rms_norm(&params, &x, delta.as_deref(), &weight, &mut sum, &mut normed);
     (from_host(sum, [rows, width], &device), from_host(normed, [rows, width], &device))
 }
 
@@ -87,7 +91,7 @@ pub fn swiglu(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
         return from_adapter(launch.run([across, groups.div_ceil(across.max(1)), 1], &params).remove(0));
     }
     let mut gated = vec![0.0; rows * width];
-    oracle::swiglu(&params, &host(gate.clone()), &host(up.clone()), &mut gated);
+    cpu::nn::swiglu(&host(gate), &host(up), &mut gated);
     from_host(gated, [rows, width], &gate.device())
 }
 
@@ -109,12 +113,39 @@ pub fn float_vector(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
         let launch = Launch::new(FLOAT_VECTOR).input(x).input(weight).output([rows, outputs], DType::F32);
         return from_adapter(launch.run(groups, &params).remove(0));
     }
+    product(x, std::slice::from_ref(weight), None)
+}
+
+/// `x Wᵀ + b` on the CPU path, with the rows of `W` in parts of 16- or 32-bit floats.
+pub fn product(x: &Tensor<2>, parts: &[Tensor<2>], bias: Option<&Tensor<1>>) -> Tensor<2> {
+    let ([rows, inputs], outputs) = (x.dims(), parts.iter().map(|part| part.dims()[0]).sum());
     let mut y = vec![0.0; rows * outputs];
-    // The CPU path widens halves; which values they hold stays the same.
-    let words: Vec<u32> = host(weight.clone().cast(DType::F32)).into_iter().map(f32::to_bits).collect();
-    let params = FloatVectorParams { is_half: 0, ..params };
-    oracle::float_vector(&params, &host(x.clone()), &words, &mut y);
-    from_host(y, [rows, outputs], &x.device())
+    let (device, x, bias) = (x.device(), host(x), bias.map(host));
+    let (mut rest, mut first) = (MatrixMut::new(&mut y, rows, outputs), 0);
+    for part in parts {
+        let (columns, others) = rest.split(part.dims()[0]);
+        let bias = bias.as_ref().map(|bias| &bias[first..first + columns.columns()]);
+        (rest, first) = (others, first + columns.columns());
+        match part.dtype() {
+            DType::F16 => cpu::product::product(&x, inputs, Floats::Half(&elements(part)), bias, columns),
+            _ => cpu::product::product(&x, inputs, Floats::Single(&host(part)), bias, columns),
+        }
+    }
+    from_host(y, [rows, outputs], &device)
+}
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias` for each row, on the CPU path.
+pub fn layer_norm(x: &Tensor<2>, weight: &Tensor<1>, bias: &Tensor<1>, eps: f32) -> Tensor<2> {
+    let mut normed = vec![0.0; x.shape().num_elements()];
+    cpu::nn::layer_norm(&host(x), &host(weight), &host(bias), eps, &mut normed);
+    from_host(normed, x.dims(), &x.device())
+}
+
+/// `x σ(factor x)` for each value, on the CPU path.
+pub fn swish(x: &Tensor<2>, factor: f32) -> Tensor<2> {
+    let mut y = vec![0.0; x.shape().num_elements()];
+    cpu::nn::swish(&host(x), factor, &mut y);
+    from_host(y, x.dims(), &x.device())
 }
 
 /// `shaders/nn/rotary.wgsl`
@@ -136,8 +167,8 @@ pub fn rotary(x: Tensor<3>, table: &Tensor<2>) -> Tensor<3> {
         return from_adapter(launch.run([groups, params.tokens, 1], &params).remove(0));
     }
     let device = x.device();
-    let (x, table) = (host(x), host(table.clone()));
+    let (x, table) = (host(&x), host(table));
     let mut rotated = vec![0.0; x.len()];
-    oracle::rotary(&params, &x, &table, &mut rotated);
+    cpu::nn::rotary(&params, &x, &table, &mut rotated);
     from_host(rotated, [tokens, heads, head_dim], &device)
 }

@@ -1,17 +1,15 @@
 //! Kernels of `shaders/prefill`: what text pays attention to, and which tokens stay for it.
 
 use burn::tensor::{DType, Int, Tensor};
-use rayon::prelude::*;
 
 use super::{
-    Kernel, attention_params,
-    chunked::CHUNK,
-    from_host, host, host_integers, integers,
+    Kernel, attention_params, from_host, host, host_integers, integers,
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
     scale,
 };
-use crate::oracle::prefill::{
-    self as oracle, CompactParams, DualAttentionParams, TextAttentionParams, TopKParams,
+use crate::{
+    cpu,
+    oracle::prefill::{self as oracle, CompactParams, DualAttentionParams, TextAttentionParams, TopKParams},
 };
 
 /// `shaders/prefill/log_sum_exp.wgsl`
@@ -38,17 +36,7 @@ pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2>
         return from_adapter(launch.run([params.rows, params.heads, 1], &params).remove(0));
     }
     let mut log_sum = vec![0.0; rows * heads];
-    for (chunk, log_sum) in log_sum.chunks_mut((CHUNK * heads).max(1)).enumerate() {
-        let (start, rows) = (chunk * CHUNK, log_sum.len() / heads);
-        let scores = scores(&query.clone().slice([start..start + rows]), key, params.scale);
-        log_sum.par_iter_mut().enumerate().for_each(|(index, log_sum)| {
-            let (row, head) = (index / heads, index % heads);
-            let visible = columns.min(past.saturating_add(start + row + 1));
-            let scores = &scores[(head * rows + row) * columns..][..visible];
-            let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            *log_sum = highest + scores.iter().map(|score| (score - highest).exp()).sum::<f32>().ln();
-        });
-    }
+    cpu::attention::log_sum_exp(&params, &host(query), &host(key), &mut log_sum);
     from_host(log_sum, [rows, heads], &query.device())
 }
 
@@ -79,29 +67,9 @@ pub fn text_attention(
         let sum = from_adapter(outputs.remove(0));
         return (sum, from_adapter(outputs.remove(0)));
     }
-    let key = key.clone().slice([first..first + columns]);
-    let log_sum = host(log_sum.clone());
     let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
-    let share = share(columns);
-    for (chunk, log_sum) in log_sum.chunks((CHUNK * heads).max(1)).enumerate() {
-        let (start, rows) = (chunk * CHUNK, log_sum.len() / heads);
-        let scores = scores(&query.clone().slice([start..start + rows]), &key, params.scale);
-        let shares = sum.par_chunks_mut(share).zip(max.par_chunks_mut(share));
-        shares.enumerate().for_each(|(index, (sum, max))| {
-            let mut means = vec![0.0; sum.len()];
-            for (row, log_sum) in log_sum.chunks(heads).enumerate() {
-                means.fill(0.0);
-                for (head, log_sum) in log_sum.iter().enumerate() {
-                    let scores = &scores[(head * rows + row) * columns + index * share..];
-                    means.iter_mut().zip(scores).for_each(|(mean, score)| *mean += (score - log_sum).exp());
-                }
-                for ((mean, sum), max) in means.iter().zip(&mut *sum).zip(&mut *max) {
-                    *sum += mean / heads as f32;
-                    *max = f32::max(*max, mean / heads as f32);
-                }
-            }
-        });
-    }
+    let (keys, log_sum) = (host(key), host(log_sum));
+    cpu::scores::text_attention(&params, &host(query), &keys, &log_sum, &mut sum, &mut max);
     (from_host(sum, [columns], &query.device()), from_host(max, [columns], &query.device()))
 }
 
@@ -125,8 +93,8 @@ pub fn dual_attention(
         return (importance, integers_from_adapter(outputs.remove(0)));
     }
     let (mut importance, mut keep) = (vec![0.0; tokens], vec![0; tokens]);
-    let (sum, max) = (host(attention_sum.clone()), host(attention_max.clone()));
-    oracle::dual_attention(&params, &sum, &max, &host_integers(is_key.clone()), &mut importance, &mut keep);
+    let (sum, max) = (host(attention_sum), host(attention_max));
+    oracle::dual_attention(&params, &sum, &max, &host_integers(is_key), &mut importance, &mut keep);
     let device = attention_sum.device();
     (from_host(importance, [tokens], &device), integers(keep, [tokens], &device))
 }
@@ -141,7 +109,7 @@ pub fn top_k(score: &Tensor<1>, preferred: &Tensor<1, Int>, k: usize) -> Tensor<
         return integers_from_adapter(launch.run(groups, &params).remove(0));
     }
     let mut is_top = vec![0; count];
-    oracle::top_k(&params, &host(score.clone()), &host_integers(preferred.clone()), &mut is_top);
+    cpu::scores::top_k(&params, &host(score), &host_integers(preferred), &mut is_top);
     integers(is_top, [count], &score.device())
 }
 
@@ -165,22 +133,7 @@ pub fn compact(
     }
     let (mut index, mut kept_is_key) = (vec![0; kept], vec![0; kept]);
     let device = stays.device();
-    let (stays, is_key) = (host_integers(stays.clone()), host_integers(is_key.clone()));
+    let (stays, is_key) = (host_integers(stays), host_integers(is_key));
     oracle::compact(&params, &stays, &is_key, &mut index, &mut kept_is_key);
     (integers(index, [kept], &device), integers(kept_is_key, [kept], &device))
-}
-
-/// On the CPU path, `scale q·k` of every head, of a chunk's rows and of every column, by a library's product: the oracles'
-/// sums of float64 would take a tenth of a small model's prefill.
-fn scores(query: &Tensor<3>, key: &Tensor<3>, scale: f32) -> Vec<f32> {
-    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
-    let group = heads / key_heads;
-    let query = query.clone().reshape([rows, key_heads, group, head_dim]).permute([1, 2, 0, 3]);
-    let query = query.reshape([key_heads, group * rows, head_dim]);
-    host(query.matmul(key.clone().permute([1, 2, 0])) * scale)
-}
-
-/// How many of `count` columns a thread of the CPU path takes.
-fn share(count: usize) -> usize {
-    count.div_ceil(rayon::current_num_threads()).max(1)
 }

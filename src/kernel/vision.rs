@@ -6,7 +6,10 @@ use super::{
     Kernel, from_host, host, host_integers,
     launch::{Launch, from_adapter, integers_on_adapter, on_adapter},
 };
-use crate::oracle::vision::{self as oracle, WindowMergeParams, WindowSimilarityParams};
+use crate::{
+    cpu,
+    oracle::vision::{self as oracle, WindowMergeParams, WindowSimilarityParams},
+};
 
 /// `shaders/vision/window_similarity.wgsl`
 pub const WINDOW_SIMILARITY: Kernel =
@@ -23,7 +26,7 @@ pub fn window_similarity(x: &Tensor<2>, params: WindowSimilarityParams) -> Tenso
         return from_adapter(launch.run([count as u32, 1, 1], &params).remove(0));
     }
     let mut similarity = vec![0.0; count];
-    oracle::window_similarity(&params, &host(x.clone()), &mut similarity);
+    cpu::scores::window_similarity(&params, &host(x), &mut similarity);
     from_host(similarity, [count], &x.device())
 }
 
@@ -37,6 +40,6 @@ pub fn window_merge(x: &Tensor<2>, member: &Tensor<2, Int>) -> Tensor<2> {
         return from_adapter(launch.run(groups, &params).remove(0));
     }
     let mut merged = vec![0.0; tokens * width];
-    oracle::window_merge(&params, &host(x.clone()), &host_integers(member.clone()), &mut merged);
+    oracle::window_merge(&params, &host(x), &host_integers(member), &mut merged);
     from_host(merged, [tokens, width], &x.device())
 }

@@ -42,8 +42,8 @@ impl Weight {
             Self::Quantised(weight) => weight.product(x, variants.unpack),
             Self::Floats(weight) if suits_vector(x, weight) => kernel::nn::float_vector(x, weight),
             Self::Floats(weight) => match weight.dtype() {
-                DType::F32 => product(x.clone(), weight.clone()),
-                dtype => product(x.clone().cast(dtype), weight.clone()).cast(DType::F32),
+                DType::F32 => x.clone().matmul(weight.clone().transpose()),
+                dtype => x.clone().cast(dtype).matmul(weight.clone().transpose()).cast(DType::F32),
             },
         }
     }
@@ -87,13 +87,16 @@ impl Linear {
 
     /// Applies the layer to `x`.
     ///
-    /// Half-precision weights multiply in half precision; the result is float32 either way, so that
-    /// residuals, norms and softmax never lose bits.
+    /// Half-precision weights multiply in half precision on an adapter, and as the float32 they stand for on the CPU; the
+    /// result is float32 either way, so that residuals, norms and softmax never lose bits.
     ///
     /// # Shapes
     ///
     /// `x`: `[rows, inputs]`; result: `[rows, outputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        if let Some(floats) = self.floats().filter(|_| !kernel::is_on_adapter(&x)) {
+            return kernel::nn::product(&x, &floats, self.bias.as_ref());
+        }
         let (rows, outputs) = (x.dims()[0], self.parts.iter().map(Weight::outputs).sum());
         let at_once = submission::rows_at_once(x.dims()[1], outputs);
         let piece = |start: usize| self.product(&x.clone().slice([start..rows.min(start + at_once)]));
@@ -105,6 +108,15 @@ impl Linear {
             Some(bias) => y + bias.clone().unsqueeze(),
             None => y,
         }
+    }
+
+    /// The parts, if all of them are floats.
+    fn floats(&self) -> Option<Vec<Tensor<2>>> {
+        let floats = |part: &Weight| match part {
+            Weight::Floats(weight) => Some(weight.clone()),
+            Weight::Quantised(_) => None,
+        };
+        self.parts.iter().map(floats).collect()
     }
 
     /// `x Wᵀ`, of not too many rows for one submission.
@@ -119,10 +131,6 @@ impl Linear {
     }
 }
 
-/// Up to so many rows, the CPU path multiplies faster with the weights on the left: there they need no repacking,
-/// which costs as much as 60 rows do.
-const FEW_ROWS: usize = 128;
-
 /// Whether a product with `x` is one of few rows on an adapter, where reading the weights takes all the time, and
 /// of no more outputs than a dispatch has workgroups for.
 fn suits_vector(x: &Tensor<2>, weight: &Tensor<2>) -> bool {
@@ -130,15 +138,6 @@ fn suits_vector(x: &Tensor<2>, weight: &Tensor<2>) -> bool {
     let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
     let is_small = rows <= FEW && outputs <= kernel::nn::FLOAT_VECTOR_OUTPUTS;
     is_small && inputs.is_multiple_of(4) && kernel::is_on_adapter(x)
-}
-
-/// `x Wᵀ`
-fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    let rows = x.dims()[0];
-    if (2..=FEW_ROWS).contains(&rows) && !kernel::is_on_adapter(&x) {
-        return weight.matmul(x.transpose()).transpose();
-    }
-    x.matmul(weight.transpose())
 }
 
 /// A table of rows (the token embedding) in parts that the adapter can bind.

@@ -15,6 +15,9 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// Normalises every row of `x`, `[rows, width]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        if !kernel::is_on_adapter(&x) {
+            return kernel::nn::layer_norm(&x, &self.weight, &self.bias, self.eps as f32);
+        }
         module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.eps)
     }
 }
@@ -29,19 +32,6 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// Adds `delta` to `x`, `[rows, width]`, and returns the sum and its normalised rows.
     pub fn add(&self, x: Tensor<2>, delta: Option<Tensor<2>>) -> (Tensor<2>, Tensor<2>) {
-        if kernel::is_on_adapter(&x) {
-            return kernel::nn::rms_norm(&x, delta.as_ref(), &self.weight, self.eps as f32);
-        }
-        let sum = match delta {
-            Some(delta) => x + delta,
-            None => x,
-        };
-        (sum.clone(), self.forward(sum))
-    }
-
-    /// Normalises every row of `x`, `[rows, width]`, with burn's operations: on the CPU as fast as any.
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let mean_square = x.clone().square().mean_dim(1);
-        x * (mean_square + self.eps).sqrt().recip() * self.weight.clone().unsqueeze()
+        kernel::nn::rms_norm(&x, delta.as_ref(), &self.weight, self.eps as f32)
     }
 }

@@ -1,7 +1,8 @@
-//! What every kernel computes, in plain Rust: the specification, and the CPU path.
+//! What every kernel computes, in plain Rust: the specification.
 //!
-//! Each function bears the name of its shader, takes the same parameter struct, and sums in f64. A kernel
-//! is right when it agrees with its oracle up to the rounding that follows from f32 and the sizes.
+//! Each function bears the name of its shader, takes the same parameter struct, and sums in f64. A kernel, and the
+//! [CPU path's implementation](crate::cpu), is right when it agrees with its oracle up to the rounding that follows from
+//! f32 and the sizes.
 
 pub mod decode;
 pub mod nn;

@@ -29,10 +29,9 @@ pub fn attention(
     let rows = query.chunks_exact(head_dim).zip(mixed.chunks_exact_mut(head_dim)).zip(log_sum);
     for (index, ((query, mixed), log_sum)) in rows.enumerate() {
         let (row, head) = (index / heads, index % heads);
-        let visible = (params.columns as usize).min(params.past as usize + row + 1);
         let mut sums = vec![0.0f64; head_dim];
-        for column in 0..visible {
-            let at = (column * key_heads + head / (heads / key_heads)) * head_dim;
+        for column in 0..params.visible(row) {
+            let at = (column * key_heads + head / params.group()) * head_dim;
             let score: f64 = query.iter().zip(&key[at..]).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
             let weight = (f64::from(params.scale) * score - f64::from(*log_sum)).exp();
             sums.iter_mut().zip(&value[at..]).for_each(|(sum, value)| *sum += weight * f64::from(*value));

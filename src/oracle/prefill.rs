@@ -22,6 +22,18 @@ pub struct LogSumExpParams {
     pub scale: f32,
 }
 
+impl LogSumExpParams {
+    /// Query heads that share a key head.
+    pub fn group(&self) -> usize {
+        (self.heads / self.key_heads) as usize
+    }
+
+    /// Columns that a row sees.
+    pub fn visible(&self, row: usize) -> usize {
+        (self.columns as usize).min((self.past as usize).saturating_add(row + 1))
+    }
+}
+
 /// `log(sum(exp(scale q·k)))` over the keys that a row sees: the logarithm of its softmax denominator.
 ///
 /// # Shapes
@@ -34,10 +46,9 @@ pub fn log_sum_exp(params: &LogSumExpParams, query: &[f32], key: &[f32], log_sum
     let head_dim = params.head_dim as usize;
     for (index, (query, log_sum)) in query.chunks_exact(head_dim).zip(log_sum).enumerate() {
         let (row, head) = (index / heads, index % heads);
-        let visible = (params.columns as usize).min(params.past as usize + row + 1);
-        let keys = key.chunks_exact(head_dim).skip(head / (heads / key_heads)).step_by(key_heads);
+        let keys = key.chunks_exact(head_dim).skip(head / params.group()).step_by(key_heads);
         let scores: Vec<f64> =
-            keys.take(visible).map(|key| f64::from(params.scale) * dot(query, key)).collect();
+            keys.take(params.visible(row)).map(|key| f64::from(params.scale) * dot(query, key)).collect();
         let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = scores.iter().map(|score| exp(score - highest)).sum();
         *log_sum = (highest + total.ln()) as f32;
