@@ -57,7 +57,7 @@ impl SelfTest {
         let mut stages = Vec::new();
         let mut device = String::new();
         for format in [WeightFormat::F32, WeightFormat::Q4] {
-            let load = |select| Llava::embedded().device(select).weights(format).build();
+            let load = |select| Llava::embedded().device(select).weights(format).planes().build();
             let (expected, found) = (load(DeviceSelect::Cpu)?, load(select.clone())?);
             device = found.device().to_string();
             stages.extend(numbers(&expected, &found, &picture, format)?);

@@ -9,6 +9,7 @@ use crate::{
     drop::Pruning,
     error::Result,
     image::{Fit, Preprocessor},
+    kernel::variants::Variants,
     memory::{self, MemoryLimit, MemorySize, ModelShape, Workload},
     model::{LlavaModel, MAX_ROWS},
     tokenizer::Tokenizer,
@@ -149,6 +150,7 @@ struct Options {
     weights: WeightFormat,
     fit: Option<Fit>,
     cache: bool,
+    planes: bool,
     memory: Option<u64>,
 }
 
@@ -159,6 +161,7 @@ impl LlavaBuilder {
             weights: WeightFormat::Auto,
             fit: None,
             cache: true,
+            planes: false,
             memory: None,
         };
         Self { files, options }
@@ -197,6 +200,12 @@ impl LlavaBuilder {
         self
     }
 
+    /// Holds quantised weights on the CPU path as an adapter does, to be compared with it.
+    pub(crate) fn planes(mut self) -> Self {
+        self.options.planes = true;
+        self
+    }
+
     /// Chooses how pictures that are not square become square; the checkpoint's choice by default.
     pub fn fit(mut self, fit: Fit) -> Self {
         self.options.fit = Some(fit);
@@ -222,6 +231,8 @@ impl LlavaBuilder {
         let defaults = GenerationDefaults::from_files(&files)?;
         let checkpoint = Checkpoint::open(&files)?;
         let compute = Compute::open(&options.device)?;
+        let variants = Variants { planes: options.planes, ..compute.variants() };
+        let compute = compute.with_variants(variants);
         let shape = ModelShape::of_checkpoint(&checkpoint, &config)?;
         let limit = MemoryLimit::new(options.memory.map(MemorySize), compute.info());
         let precision = memory::choose(options.weights, &shape, compute.info(), &Workload::default(), limit)?;

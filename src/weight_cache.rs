@@ -1,7 +1,8 @@
 //! Quantised weights on disk: a checkpoint is quantised once, not at every start.
 //!
 //! A file is a header (magic, version, key, checksum and length of the rest; see `Header`) and the blocks of every
-//! quantised matrix in the order in which the model loads them, words before ranges, all little-endian. The key stands
+//! quantised matrix in the order in which the model loads them, words before ranges, all little-endian; or ggml's blocks,
+//! where the CPU multiplies with those, which then stay in the file. The key stands
 //! for the checkpoint's files and for every matrix, so a file holds what its reader expects or is not used. Files appear
 //! by renaming, whole or not at all, and are never changed; all of them may be deleted at any time.
 
@@ -10,8 +11,12 @@ use std::{
     fs::{self, File},
     hash::Hasher,
     io::{self, Seek, SeekFrom, Write},
+    ops::Range,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -21,15 +26,16 @@ use twox_hash::XxHash64;
 use crate::{
     cache_folder,
     checkpoint::{Checkpoint, mmap},
+    cpu::quantised::BlockMatrix,
     oracle::quantised::QuantisedParams,
     quantise::Blocks,
 };
 
 /// Of the file's layout and of what [`Blocks::new`] makes of weights.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const MAGIC: u64 = u64::from_le_bytes(*b"mustdrop");
 /// Blocks below this size are quantised in less time than a person notices: 64 MiB.
-const LEAST_BYTES: u64 = 64 << 20;
+pub(crate) const LEAST_BYTES: u64 = 64 << 20;
 /// The end of the names of files that are being written.
 const PARTIAL: &str = "partial";
 /// Files that were begun so long ago, and not written to since, are of programs that were killed.
@@ -58,13 +64,13 @@ impl WeightCache {
     pub(crate) fn open<'a>(
         &self,
         checkpoint: &Checkpoint,
-        matrices: impl IntoIterator<Item = (&'a str, QuantisedParams)>,
+        matrices: impl IntoIterator<Item = (&'a str, CachedMatrix)>,
     ) -> CachedBlocks {
         let mut key = Key::of(checkpoint);
         let mut length = 0;
-        for (name, params) in matrices {
-            key.add_matrix(name, &params);
-            length += params.bytes();
+        for (name, matrix) in matrices {
+            key.add_matrix(name, &matrix);
+            length += matrix.bytes();
         }
         if length < self.least_bytes {
             return CachedBlocks::Off;
@@ -91,6 +97,25 @@ impl WeightCache {
     }
 }
 
+/// A matrix, as it is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CachedMatrix {
+    /// Sizes and bits; `rows` is 0.
+    pub params: QuantisedParams,
+    /// Whether in ggml's blocks, as a [`BlockMatrix`] has them, rather than in [`Blocks`].
+    pub is_ggml: bool,
+}
+
+impl CachedMatrix {
+    fn bytes(&self) -> u64 {
+        let QuantisedParams { inputs, outputs, bits, .. } = self.params;
+        match self.is_ggml {
+            true => BlockMatrix::block_bytes(inputs as usize, outputs as usize, bits),
+            false => self.params.bytes(),
+        }
+    }
+}
+
 /// What a file is about.
 struct Key(XxHash64);
 
@@ -110,9 +135,10 @@ impl Key {
         Self(hasher)
     }
 
-    fn add_matrix(&mut self, name: &str, params: &QuantisedParams) {
+    fn add_matrix(&mut self, name: &str, matrix: &CachedMatrix) {
         self.0.write(name.as_bytes());
-        self.0.write(bytemuck::bytes_of(params));
+        self.0.write(bytemuck::bytes_of(&matrix.params));
+        self.0.write_u8(u8::from(matrix.is_ggml));
     }
 }
 
@@ -180,6 +206,30 @@ impl CachedBlocks {
         Ok(blocks)
     }
 
+    /// The next matrix in ggml's blocks, from the file or else as `quantise` makes it, and in the file then.
+    pub fn next_ggml<E>(
+        &mut self,
+        params: &QuantisedParams,
+        quantise: impl FnOnce() -> Result<BlockMatrix, E>,
+    ) -> Result<BlockMatrix, E> {
+        if let Self::Reading(reader) = self
+            && let Some(matrix) = reader.next_ggml(params)
+        {
+            return Ok(matrix);
+        }
+        let matrix = quantise()?;
+        if let Self::Writing(writer) = self {
+            match writer.append_ggml(&matrix, params) {
+                Ok(in_file) => return Ok(in_file.unwrap_or(matrix)),
+                Err(error) => {
+                    tracing::warn!(file = %writer.path.display(), %error, "quantised weights not kept");
+                    *self = Self::Off;
+                }
+            }
+        }
+        Ok(matrix)
+    }
+
     /// Says that all matrices went by.
     pub fn finish(self) {
         let Self::Writing(writer) = self else { return };
@@ -193,7 +243,7 @@ impl CachedBlocks {
 
 /// A checked file.
 pub(crate) struct Reader {
-    map: Mmap,
+    map: Arc<Mmap>,
     at: usize,
 }
 
@@ -211,7 +261,9 @@ impl Reader {
         if header[..] != found.bytes() {
             return Err("header and contents do not fit each other".into());
         }
-        Ok(Some(Self { map, at: Header::BYTES }))
+        // What was read to be checked is read again, matrix by matrix.
+        mmap::release(&map, 0..map.len());
+        Ok(Some(Self { map: Arc::new(map), at: Header::BYTES }))
     }
 
     fn next(&mut self, params: &QuantisedParams) -> Option<Blocks> {
@@ -220,6 +272,13 @@ impl Reader {
         let ranges = self.take(params.ranges())?;
         mmap::release(&self.map, start..self.at);
         Some(Blocks { words, ranges, params: *params })
+    }
+
+    fn next_ggml(&mut self, params: &QuantisedParams) -> Option<BlockMatrix> {
+        let length = CachedMatrix { params: *params, is_ggml: true }.bytes() as usize;
+        let range = self.at..self.at.checked_add(length)?;
+        self.at = range.end;
+        mapped(&self.map, range, params)
     }
 
     fn take(&mut self, count: usize) -> Option<Vec<u32>> {
@@ -262,6 +321,21 @@ impl Writer {
         Ok(())
     }
 
+    /// Appends the matrix's blocks, and returns the matrix as it lies in the file.
+    fn append_ggml(
+        &mut self,
+        matrix: &BlockMatrix,
+        params: &QuantisedParams,
+    ) -> io::Result<Option<BlockMatrix>> {
+        let bytes = matrix.data().map_err(io::Error::other)?;
+        let start = self.file.stream_position()? as usize;
+        self.checksum.write(&bytes);
+        self.file.write_all(&bytes)?;
+        // The file keeps its contents under its final name.
+        let map = mmap::map(&self.partial).map_err(io::Error::other)?;
+        Ok(map.and_then(|map| mapped(&Arc::new(map), start..start + bytes.len(), params)))
+    }
+
     fn finish(mut self) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&Header { checksum: self.checksum.finish(), ..self.header }.bytes())?;
@@ -274,6 +348,12 @@ impl Drop for Writer {
         // After `finish` there is none.
         let _ = fs::remove_file(&self.partial);
     }
+}
+
+/// A matrix of blocks in a file.
+fn mapped(map: &Arc<Mmap>, range: Range<usize>, params: &QuantisedParams) -> Option<BlockMatrix> {
+    let QuantisedParams { inputs, outputs, bits, .. } = *params;
+    BlockMatrix::mapped(map, range, inputs as usize, outputs as usize, bits)
 }
 
 fn little_endian(words: &[u32]) -> Cow<'_, [u8]> {

@@ -21,9 +21,11 @@ pub enum WeightFormat {
     F32,
     /// 16-bit floats.
     F16,
-    /// Blocks of 8-bit numbers, 9 bits a weight; matrices whose inputs are no multiple of 32 as floats.
+    /// Blocks of 8-bit numbers, 9 bits a weight; matrices whose inputs are no multiple of 32 as floats. The CPU path holds
+    /// matrices whose inputs are a multiple of 256 as Q8_0, of 8.5 bits.
     Q8,
-    /// The decoder's matrices in blocks of 4-bit numbers, 5 bits a weight; the others as with `Q8`.
+    /// The decoder's matrices in blocks of 4-bit numbers, 5 bits a weight; the others as with `Q8`. The CPU path holds those
+    /// whose inputs are a multiple of 256 as Q4_K, which has 4.5 bits and takes 6 where it is multiplied.
     Q4,
 }
 
@@ -53,7 +55,7 @@ impl Precision {
         Some(if is_of_decoder { bits } else { 8 })
     }
 
-    /// Bytes of a matrix of that name, size and precision.
+    /// Bytes of a matrix of that name, size and precision on an adapter.
     pub fn matrix_bytes(self, name: &str, rows: usize, inputs: usize) -> u64 {
         match self.bits_of(name, inputs) {
             Some(bits) => {

@@ -42,8 +42,13 @@ fn load(
 
 /// What a tiny model computes of a picture and a few tokens, bit by bit.
 fn outputs(model: &LlavaModel) -> Vec<u32> {
+    outputs_of(model, SIDE)
+}
+
+/// As [`outputs`], of a picture of `side` pixels.
+fn outputs_of(model: &LlavaModel, side: usize) -> Vec<u32> {
     let image =
-        model.encode_image(&noise(5, 3 * SIDE * SIDE)).into_data().try_to_vec::<f32>().expect("float32");
+        model.encode_image(&noise(5, 3 * side * side)).into_data().try_to_vec::<f32>().expect("float32");
     let rows = model.decoder.embed(&[1, 2, 3]);
     let hidden = model.decoder.forward(rows, &[0, 1, 2], &mut model.decoder.new_cache());
     let logits = model.decoder.logits(hidden.slice([2..3])).expect("logits");
@@ -105,6 +110,30 @@ fn the_second_load_equals_the_first_bit_by_bit() {
             let found = fs::metadata(case.file()).and_then(|found| found.modified()).expect("a file");
             assert_eq!(found, written, "written once");
         }
+    }
+}
+
+/// Matrices wide enough for the CPU path's blocks, which it uses where they lie in the file.
+#[test]
+fn blocks_in_the_file_compute_what_blocks_in_memory_do() {
+    let model = tempfile::tempdir().expect("a temporary folder");
+    synthetic::write(model.path(), &synthetic::config(256, 2, 512));
+    for bits in [4, 8] {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let cache = WeightCache::new(root.path().join("weights"), 0);
+        let precision = Precision { half: false, bits: Some(bits) };
+        let load = |cache| outputs_of(&load(model.path(), &DeviceSelect::Cpu, cache, precision), 336);
+        let (plain, first, second) = (load(None), load(Some(&cache)), load(Some(&cache)));
+        assert_eq!(plain, first, "{bits} bits");
+        assert_eq!(plain, second, "{bits} bits");
+        let file = fs::read_dir(root.path().join("weights")).expect("a folder").next();
+        let file = file.expect("a file").expect("an entry").path();
+        // A bit of the blocks, which are checked before they are used.
+        let mut bytes = fs::read(&file).expect("readable");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, bytes).expect("writable");
+        assert_eq!(plain, load(Some(&cache)), "{bits} bits, damaged");
     }
 }
 

@@ -7,6 +7,7 @@ use mustdrop::{
         matrix::MatrixMut,
         nn,
         product::{Floats, product},
+        quantised::BlockMatrix,
         scores,
     },
     oracle::{
@@ -137,6 +138,63 @@ fn products_of_few_some_and_many_rows() {
                 }
             }
         }
+    }
+}
+
+/// The root of the mean square.
+fn spread(values: &[f32]) -> f64 {
+    (values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+fn difference(a: &[f32], b: &[f32]) -> Vec<f32> {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+#[test]
+fn blocks_hold_weights_and_multiply_them() {
+    for (bits, of_weights) in [(8, 0.006), (4, 0.09)] {
+        for (inputs, outputs) in [(256, 16), (512, 48), (1024, 272)] {
+            let weights = noise(1, outputs * inputs);
+            let matrix = BlockMatrix::new(&weights, inputs, bits).expect("a size that fits");
+            assert_eq!((matrix.inputs(), matrix.outputs()), (inputs, outputs));
+            let all: Vec<u32> = (0..outputs as u32).collect();
+            let held = matrix.rows(&all).expect("rows");
+            let lost = spread(&difference(&held, &weights)) / spread(&weights);
+            assert!(lost < of_weights, "{bits} bits lose {lost} of {inputs} x {outputs}");
+            let picked = matrix.rows(&[3, 0, 3]).expect("rows");
+            let row = |index: usize| &held[index * inputs..][..inputs];
+            assert_eq!(picked, [row(3), row(0), row(3)].concat());
+
+            for rows in [1, 2, 5, 33, 65] {
+                let x = noise(2, rows * inputs);
+                let mut expected = vec![0.0; rows * outputs];
+                let y = MatrixMut::new(&mut expected, rows, outputs);
+                product(&x, inputs, Floats::Single(&held), None, y);
+                let found = matrix.product(&x).expect("a product");
+                // Rows of `x` are of 8 bits, too: half a step of 1/127 of the largest of 256, evenly spread.
+                let moved = spread(&difference(&found, &expected)) / spread(&expected);
+                assert!(moved < 0.01, "{bits} bits, {rows} rows of {inputs} x {outputs}: {moved}");
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_need_whole_blocks_and_tiles() {
+    for (inputs, outputs, fits) in
+        [(256, 16, true), (192, 16, false), (0, 16, false), (256, 8, false), (256, 0, false)]
+    {
+        assert_eq!(BlockMatrix::fits(inputs, outputs), fits, "{inputs} x {outputs}");
+    }
+    let few = noise(1, 16 * 256);
+    for bits in [4, 8] {
+        let matrix = BlockMatrix::new(&few, 256, bits).expect("a size that fits");
+        let repeated = BlockMatrix::repeated(&few, 256, 48, bits).expect("a size that fits");
+        let rows = |matrix: &BlockMatrix, index: &[u32]| matrix.rows(index).expect("rows");
+        assert_eq!(rows(&repeated, &[0, 17, 47]), rows(&matrix, &[0, 1, 15]));
+        assert_eq!(repeated.bytes(), 3 * matrix.bytes());
+        assert_eq!(matrix.bytes(), BlockMatrix::block_bytes(256, 16, bits));
     }
 }
 

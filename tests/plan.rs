@@ -159,7 +159,7 @@ fn automatic_weights_are_the_most_precise_that_fit() {
     let largest = format(gibibytes(64));
     assert_eq!(format(None), largest, "without a limit there is nothing to save");
     assert_eq!(format(gibibytes(10)), WeightFormat::Q8);
-    assert_eq!(format(gibibytes(6)), WeightFormat::Q4);
+    assert_eq!(format(gibibytes(7)), WeightFormat::Q4);
     let error = choose(gibibytes(3)).expect_err("nothing fits");
     assert_eq!(error.exit_code(), 5);
     assert!(error.to_string().contains("q4"), "the smallest plan is named: {error}");

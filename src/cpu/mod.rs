@@ -7,9 +7,11 @@
 //! once, has no second implementation: there the oracle is fast enough.
 
 pub mod attention;
+mod mapped;
 pub mod matrix;
 pub mod nn;
 pub mod product;
+pub mod quantised;
 pub mod scores;
 pub mod simd;
 

@@ -54,7 +54,7 @@ pub fn attention(
     (from_host(mixed, wide, &device), from_host(log_sum, narrow, &device))
 }
 
-/// `x + delta` and its RMSNorm; see [`oracle::rms_norm`].
+/// `x + delta` and its RMSNorm; see [`oracle::rms_norm`](crate::oracle::nn::rms_norm).
 pub fn rms_norm(
     x: &Tensor<2>,
     delta: Option<&Tensor<2>>,
@@ -79,7 +79,7 @@ pub fn rms_norm(
     (from_host(sum, [rows, width], &device), from_host(normed, [rows, width], &device))
 }
 
-/// `silu(gate) * up`; see [`oracle::swiglu`].
+/// `silu(gate) * up`; see [`oracle::swiglu`](crate::oracle::nn::swiglu).
 pub fn swiglu(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
     let [rows, width] = gate.dims();
     let workgroup = SWIGLU.workgroup[0];
@@ -99,7 +99,7 @@ pub fn swiglu(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
 pub const FLOAT_VECTOR_OUTPUTS: usize = (FLOAT_VECTOR.workgroup[1] * MAX_GROUPS) as usize;
 
 /// `x Wᵀ` for a few rows and a matrix of 16- or 32-bit floats, with inputs a multiple of 4 and at most
-/// [`FLOAT_VECTOR_OUTPUTS`] outputs; see [`oracle::float_vector`].
+/// [`FLOAT_VECTOR_OUTPUTS`] outputs; see [`oracle::float_vector`](crate::oracle::nn::float_vector).
 pub fn float_vector(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
     let params = FloatVectorParams {
@@ -151,7 +151,7 @@ pub fn swish(x: &Tensor<2>, factor: f32) -> Tensor<2> {
 /// `shaders/nn/rotary.wgsl`
 pub const ROTARY: Kernel = Kernel::new("rotary", include_str!("../../shaders/nn/rotary.wgsl"), [64, 1, 1]);
 
-/// Rotates every head by its token's position; see [`oracle::rotary`].
+/// Rotates every head by its token's position; see [`oracle::rotary`](crate::oracle::nn::rotary).
 ///
 /// # Panics
 ///

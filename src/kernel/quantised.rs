@@ -5,11 +5,12 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{
-    Kernel, MAX_GROUPS, from_host, integers, join,
+    Kernel, MAX_GROUPS, from_host, host, integers, join,
     launch::{Launch, from_adapter, integers_on_adapter, on_adapter},
     variants::Unpack,
 };
 use crate::{
+    cpu::quantised::BlockMatrix,
     oracle::quantised::{self as oracle, QuantisedParams},
     quantise::Blocks,
 };
@@ -49,7 +50,7 @@ enum Memory {
         words: Tensor<1, Int>,
         ranges: Tensor<1, Int>,
     },
-    /// The CPU path reads blocks as they are.
+    /// On the CPU path, where a matrix is too narrow for a [`BlockMatrix`].
     Host(Arc<Blocks>),
 }
 
@@ -191,13 +192,31 @@ fn host_product(x: &Tensor<2>, blocks: &Blocks) -> Tensor<2> {
     join(panels, 1)
 }
 
+/// `x Wᵀ` on the CPU path, by blocks as they are.
+pub fn block_product(x: &Tensor<2>, weight: &BlockMatrix) -> Tensor<2> {
+    let (shape, device) = ([x.dims()[0], weight.outputs()], x.device());
+    match weight.product(&host(x)) {
+        Ok(y) if y.len() == shape[0] * shape[1] => from_host(y, shape, &device),
+        _ => nothing(shape, &device),
+    }
+}
+
+/// The rows `index` of a matrix on the CPU path; every index must be below its outputs.
+pub fn block_rows(index: &[u32], weight: &BlockMatrix) -> Tensor<2> {
+    let (shape, device) = ([index.len(), weight.inputs()], Device::flex());
+    match weight.rows(index) {
+        Ok(rows) if rows.len() == shape[0] * shape[1] => from_host(rows, shape, &device),
+        _ => nothing(shape, &device),
+    }
+}
+
 /// All of `values` as a tensor.
 fn whole(values: Vec<u32>, device: &Device) -> Tensor<1, Int> {
     let count = values.len();
     integers(values, [count], device)
 }
 
-/// What becomes of operands on different devices: no number, which the check of the logits reports.
+/// What becomes of operands that do not fit each other: no number, which the check of the logits reports.
 fn nothing(shape: [usize; 2], device: &Device) -> Tensor<2> {
     from_host(vec![f32::NAN; shape[0] * shape[1]], shape, device)
 }

@@ -8,6 +8,10 @@ pub struct Variants {
     pub attention: bool,
     /// Where products of many rows unpack quantised weights.
     pub unpack: Unpack,
+    /// Whether the CPU path holds quantised weights in an adapter's blocks, to be compared with it, rather than in those it
+    /// multiplies fast.
+    #[serde(skip)]
+    pub planes: bool,
     /// Whether the adapter is a program on the host's own cores.
     #[serde(skip)]
     pub is_software: bool,

@@ -8,11 +8,13 @@ use super::{MemorySize, Stored};
 use crate::{
     checkpoint::Checkpoint,
     config::{FeatureSelect, ModelConfig},
+    cpu::quantised::BlockMatrix,
     device::{DeviceInfo, DeviceType},
     drop::Pruning,
     error::{Error, Result},
     kernel::chunked,
     model::{Asked, LlavaModel, cache},
+    weight_cache,
     weights::{Precision, WeightFormat},
 };
 
@@ -138,13 +140,14 @@ impl MemoryPlan {
         workload: &Workload,
     ) -> Result<Self> {
         let rows = Rows::new(shape, workload)?;
-        let (weights, loading_peak) = weights(shape, precision);
+        let is_cpu = device.device_type == DeviceType::Cpu;
+        let (weights, loading_peak) = weights(shape, precision, is_cpu);
         let (tower, decoder) = (Tower::new(shape), Decoder::new(shape, &rows));
         let (vision, prefill) = (tower.bytes(), decoder.bytes());
         let cache = |rows: &[usize]| rows.iter().map(|rows| 2 * decoder.storage(*rows)).sum::<u64>();
         let cache_bytes = cache(&rows.prefill);
         let loading = loading_peak.saturating_sub(weights);
-        let pools = if device.device_type == DeviceType::Cpu { 0 } else { POOLS };
+        let pools = if is_cpu { 0 } else { POOLS };
         let longest = rows.prefill.iter().copied().max().unwrap_or(0);
         Ok(Self {
             weights: precision.format(),
@@ -177,18 +180,33 @@ impl fmt::Display for MemoryPlan {
 
 /// Bytes of all weights, and the most that are in memory while they are loaded: a matrix is quantised from all its
 /// numbers as float32, by way of a code of 36 bytes for each block of 32.
-fn weights(shape: &ModelShape, precision: Precision) -> (u64, u64) {
+fn weights(shape: &ModelShape, precision: Precision, is_cpu: bool) -> (u64, u64) {
+    let sizes = shape.asked.iter().map(|asked| {
+        let (rows, width) = (asked.shape[0], asked.shape.iter().skip(1).product::<usize>());
+        let bits = precision.bits_of(&asked.name, width).filter(|_| asked.is_matrix);
+        (asked, rows, width, bits)
+    });
+    let kept: u64 = sizes
+        .clone()
+        .filter(|(.., bits)| bits.is_some())
+        .map(|(asked, rows, width, _)| precision.matrix_bytes(&asked.name, rows, width))
+        .sum();
+    let is_on_disk = kept >= weight_cache::LEAST_BYTES;
+    let is_tied = !shape.asked.iter().any(|asked| asked.name.starts_with("lm_head."));
     let (mut held, mut peak) = (0, 0);
-    for asked in &shape.asked {
-        let numbers = asked.shape.iter().product::<usize>();
-        let width = asked.shape.iter().skip(1).product::<usize>();
-        let bytes = match asked.is_matrix {
-            true => precision.matrix_bytes(&asked.name, numbers / width.max(1), width),
-            false => (numbers * FLOAT) as u64,
+    for (asked, rows, width, bits) in sizes {
+        held += match bits {
+            Some(bits) if is_cpu && BlockMatrix::fits(width, rows) => {
+                // Products are computed from tiles of the blocks, which are left on disk if they are kept there at all.
+                let is_multiplied = is_tied || !asked.name.ends_with(".embed_tokens.weight");
+                let tiles = if is_multiplied { BlockMatrix::tile_bytes(width, rows, bits) } else { 0 };
+                tiles + if is_on_disk { 0 } else { BlockMatrix::block_bytes(width, rows, bits) }
+            }
+            _ if asked.is_matrix => precision.matrix_bytes(&asked.name, rows, width),
+            _ => (rows * width * FLOAT) as u64,
         };
-        held += bytes;
-        let is_quantised = asked.is_matrix && precision.bits_of(&asked.name, width).is_some();
-        let converted = if is_quantised { numbers * FLOAT + numbers / 32 * 36 } else { 0 };
+        let numbers = rows * width;
+        let converted = if bits.is_some() { numbers * FLOAT + numbers / 32 * 36 } else { 0 };
         peak = peak.max(held + converted as u64);
     }
     (held, peak)

@@ -2,7 +2,10 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::kernel::{self, quantised::QuantisedMatrix, submission, variants::Variants};
+use crate::{
+    cpu::quantised::BlockMatrix,
+    kernel::{self, quantised::QuantisedMatrix, submission, variants::Variants},
+};
 
 /// A matrix, or some of its rows, as it is held.
 #[derive(Debug, Clone)]
@@ -12,6 +15,8 @@ pub enum Weight {
     Floats(Tensor<2>),
     /// Blocks of small numbers.
     Quantised(QuantisedMatrix),
+    /// Blocks of small numbers as the CPU multiplies them best.
+    Blocks(BlockMatrix),
 }
 
 impl Weight {
@@ -19,6 +24,7 @@ impl Weight {
         match self {
             Self::Floats(weight) => weight.dims()[0],
             Self::Quantised(weight) => weight.outputs(),
+            Self::Blocks(weight) => weight.outputs(),
         }
     }
 
@@ -26,6 +32,7 @@ impl Weight {
         match self {
             Self::Floats(weight) => weight.device(),
             Self::Quantised(weight) => weight.device(),
+            Self::Blocks(_) => Device::flex(),
         }
     }
 
@@ -33,6 +40,7 @@ impl Weight {
         match self {
             Self::Floats(weight) => (weight.shape().num_elements() * weight.dtype().size()) as u64,
             Self::Quantised(weight) => weight.bytes(),
+            Self::Blocks(weight) => weight.bytes(),
         }
     }
 
@@ -40,6 +48,7 @@ impl Weight {
     fn product(&self, x: &Tensor<2>, variants: Variants) -> Tensor<2> {
         match self {
             Self::Quantised(weight) => weight.product(x, variants.unpack),
+            Self::Blocks(weight) => kernel::quantised::block_product(x, weight),
             Self::Floats(weight) if suits_vector(x, weight) => kernel::nn::float_vector(x, weight),
             Self::Floats(weight) => match weight.dtype() {
                 DType::F32 => x.clone().matmul(weight.clone().transpose()),
@@ -52,6 +61,7 @@ impl Weight {
     fn rows(&self, index: Vec<u32>) -> Tensor<2> {
         match self {
             Self::Quantised(weight) => weight.rows(index),
+            Self::Blocks(weight) => kernel::quantised::block_rows(&index, weight),
             Self::Floats(weight) => {
                 let count = index.len();
                 let index: Vec<i32> = index.into_iter().map(|row| row as i32).collect();
@@ -114,7 +124,7 @@ impl Linear {
     fn floats(&self) -> Option<Vec<Tensor<2>>> {
         let floats = |part: &Weight| match part {
             Weight::Floats(weight) => Some(weight.clone()),
-            Weight::Quantised(_) => None,
+            Weight::Quantised(_) | Weight::Blocks(_) => None,
         };
         self.parts.iter().map(floats).collect()
     }

@@ -10,14 +10,18 @@ use super::{
 };
 use crate::{
     checkpoint::{Checkpoint, StoredTensor},
+    cpu::quantised::BlockMatrix,
     device::Compute,
-    error::Result,
+    error::{Error, Result},
     kernel::{quantised::QuantisedMatrix, variants::Variants},
     oracle::quantised::QuantisedParams,
     quantise::Blocks,
-    weight_cache::{CachedBlocks, WeightCache},
+    weight_cache::{CachedBlocks, CachedMatrix, WeightCache},
     weights::Precision,
 };
+
+/// Rows of random weights that a synthetic matrix of blocks repeats.
+const SYNTHETIC_ROWS: usize = 64;
 
 /// A tensor that the model asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +73,18 @@ impl<'a> Loader<'a> {
     /// Takes quantised weights from `cache`, or leaves them there; `asked` is what the checking pass noted.
     pub fn cached(self, cache: &WeightCache, asked: &[Asked]) -> Self {
         let Source::Checkpoint(checkpoint) = &self.source else { return self };
+        let this = &self;
         let matrices = asked.iter().filter(|asked| asked.is_matrix).flat_map(|asked| {
             let (rows, width) = flat(&asked.shape);
             let held = self.held(&asked.name, rows, width);
-            let params =
-                held.bits.map(|bits| held.parts(rows).map(move |part| blocks(part.len(), width, bits)));
-            params.into_iter().flatten().map(|params| (asked.name.as_str(), params))
+            let parts = held.bits.map(move |bits| {
+                let part = move |range: Range<usize>| blocks(range.len(), width, bits);
+                held.parts(rows).map(part).map(move |params| {
+                    let is_ggml = this.is_block_matrix(width, params.outputs as usize);
+                    (asked.name.as_str(), CachedMatrix { params, is_ggml })
+                })
+            });
+            parts.into_iter().flatten()
         });
         let cached = RefCell::new(cache.open(checkpoint, matrices));
         Self { cached, ..self }
@@ -181,6 +191,22 @@ impl<'a> Loader<'a> {
         let held = self.held(name, rows, width);
         let part = |range: Range<usize>| {
             let shape = [range.len(), width];
+            if let Some(bits) = held.bits.filter(|_| self.is_block_matrix(width, shape[0])) {
+                let failed = |error| Error::device("quantise the weights", error);
+                let matrix = match &stored {
+                    Stored::Here(stored) => {
+                        let quantise =
+                            || BlockMatrix::new(&stored.rows_f32(range)?, width, bits).map_err(failed);
+                        self.cached.borrow_mut().next_ggml(&blocks(shape[0], width, bits), quantise)?
+                    }
+                    _ => {
+                        let few = self.random([SYNTHETIC_ROWS.min(shape[0]), width]).into_data();
+                        let few = few.try_into_vec_as().unwrap_or_default();
+                        BlockMatrix::repeated(&few, width, shape[0], bits).map_err(failed)?
+                    }
+                };
+                return Ok(Weight::Blocks(matrix));
+            }
             if let Some(bits) = held.bits {
                 let on_adapter = !self.compute.is_cpu();
                 return Ok(Weight::Quantised(match &stored {
@@ -209,6 +235,11 @@ impl<'a> Loader<'a> {
             checkpoint.release(name);
         }
         parts
+    }
+
+    /// Whether a quantised matrix is held as the CPU multiplies it best.
+    fn is_block_matrix(&self, inputs: usize, outputs: usize) -> bool {
+        self.compute.is_cpu() && !self.variants().planes && BlockMatrix::fits(inputs, outputs)
     }
 
     /// How a matrix is held.
