@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 
 /// A flag that another thread raises to stop a question or its answer ([`Chat::cancel`](crate::Chat::cancel)).
 ///
-/// It is looked at before every token and before every layer of the tower and of the decoder; what an adapter has been
-/// given until then, it finishes. Clones are the same flag.
+/// It is looked at before every token and before every layer of the tower and of the decoder, on the CPU also within
+/// large products; what an adapter has been given until then, it finishes. Clones are the same flag.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 

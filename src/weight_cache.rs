@@ -31,7 +31,7 @@ use crate::{
     quantise::Blocks,
 };
 
-/// Of the file's layout and of what [`Blocks::new`] makes of weights.
+/// Of the file's layout and of what [`Blocks::new`] and candle's quantiser make of weights.
 const VERSION: u64 = 2;
 const MAGIC: u64 = u64::from_le_bytes(*b"mustdrop");
 /// Blocks below this size are quantised in less time than a person notices: 64 MiB.
@@ -307,7 +307,8 @@ impl Writer {
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let partial = path.with_extension(format!("{}-{number}.{PARTIAL}", std::process::id()));
-        let mut file = File::create(&partial)?;
+        // Read, too: what is written is mapped.
+        let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&partial)?;
         file.write_all(&[0; Header::BYTES])?;
         Ok(Self { file, header, checksum: XxHash64::with_seed(0), partial, path })
     }
@@ -332,8 +333,8 @@ impl Writer {
         self.checksum.write(&bytes);
         self.file.write_all(&bytes)?;
         // The file keeps its contents under its final name.
-        let map = mmap::map(&self.partial).map_err(io::Error::other)?;
-        Ok(map.and_then(|map| mapped(&Arc::new(map), start..start + bytes.len(), params)))
+        let map = mmap::map_part(&self.file, start as u64, bytes.len())?;
+        Ok(mapped(&Arc::new(map), 0..bytes.len(), params))
     }
 
     fn finish(mut self) -> io::Result<()> {

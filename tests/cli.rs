@@ -40,6 +40,19 @@ fn describe_alone_answers_about_the_sample_it_ships_with() {
 }
 
 #[test]
+fn threads_are_as_many_as_asked_for() {
+    for (threads, said) in [("1", "device: CPU, 1 thread,"), ("3", "device: CPU, 3 threads,")] {
+        mustdrop()
+            .args(["describe", "--device", "cpu", "--threads", threads])
+            .assert()
+            .success()
+            .stdout(contains("watermelon"))
+            .stderr(contains(said));
+    }
+    assert_refused(mustdrop().args(["devices", "--threads", "0"]), 2, &["--threads", "1..=1024"]);
+}
+
+#[test]
 fn the_example_does_the_same() {
     let example = Path::new(env!("CARGO_BIN_EXE_mustdrop"))
         .with_file_name("examples")

@@ -283,7 +283,7 @@ fn attention_that_vision_tokens_receive() {
         let mut expected = [vec![0.0; columns], vec![0.0; columns]];
         let [sum, max] = &mut expected;
         oracle::prefill::text_attention(&params, &query, &key, &log_sum, sum, max);
-        let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
+        let (mut sum, mut max) = (vec![f32::NAN; columns], vec![f32::NAN; columns]);
         scores::text_attention(&params, &query, &key, &log_sum, &mut sum, &mut max);
         assert_near(&sum, &expected[0], rounding(rows * head_dim), &format!("{params:?}"));
         assert_near(&max, &expected[1], rounding(rows * head_dim), &format!("{params:?}"));

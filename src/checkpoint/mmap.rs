@@ -1,4 +1,5 @@
-//! Files mapped into memory: the only unsafe code outside the program's own start (`cli::quiet`).
+//! Files mapped into memory. The crate's other unsafe code is at the program's own start (`cli::environment`) and in the CPU
+//! path's matrices (`cpu::matrix`, `cpu::mapped`).
 //!
 //! A mapping is unsafe because another process may change or cut the file while it is borrowed. Why that is
 //! borne here, as in every program that maps model files (safetensors, candle, llama.cpp):
@@ -10,9 +11,9 @@
 //! - A file cut short gives SIGBUS on access to the lost pages: the program ends, no memory is corrupted.
 #![allow(unsafe_code)]
 
-use std::{ops::Range, path::Path};
+use std::{fs::File, io, ops::Range, path::Path};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use super::files::open_regular;
 use crate::error::{Error, Result};
@@ -26,6 +27,12 @@ pub(crate) fn map(path: &Path) -> Result<Option<Mmap>> {
     // SAFETY: as the module's documentation argues.
     let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
     Ok(Some(map))
+}
+
+/// Maps `length` bytes of a file that this process wrote, from `start` on; what it writes behind them is not in the map.
+pub(crate) fn map_part(file: &File, start: u64, length: usize) -> io::Result<Mmap> {
+    // SAFETY: as the module's documentation argues.
+    unsafe { MmapOptions::new().offset(start).len(length).map(file) }
 }
 
 /// Lets the system take back the memory behind `range`; reading it again reads the file again.

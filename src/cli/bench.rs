@@ -101,7 +101,8 @@ impl BenchCommand {
         let compute = Compute::open(self.model.device())?;
         say!("device: {}", compute.info());
         let limit = MemoryLimit::new(self.model.memory(), compute.info());
-        let shape_in_memory = ModelShape::of_config(config.clone())?;
+        let mut shape_in_memory = ModelShape::of_config(config.clone())?;
+        shape_in_memory.is_cached = false;
         let weights = self.model.weights();
         let precision =
             memory::choose(weights, &shape_in_memory, compute.info(), &Workload::default(), limit)?;

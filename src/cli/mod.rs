@@ -18,6 +18,7 @@ mod chat;
 mod describe;
 mod devices;
 mod doctor;
+mod environment;
 mod eval;
 mod generation;
 mod interrupt;
@@ -29,7 +30,6 @@ mod plan;
 mod pruning;
 #[cfg(feature = "hub")]
 mod pull;
-mod quiet;
 #[cfg(feature = "serve")]
 mod serve;
 mod shell;
@@ -53,6 +53,10 @@ use crate::error::Error;
 #[derive(Debug, Parser)]
 #[command(name = "mustdrop", version, propagate_version = true)]
 struct Cli {
+    /// Threads of the CPU path [default: one for each physical core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -80,8 +84,10 @@ enum Command {
 
 /// The program: parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    environment::set_threads(cli.threads);
     let mut code = ExitCode::SUCCESS;
-    let ended = run(|| match Cli::parse().command {
+    let ended = run(|| match cli.command {
         Command::Bench(bench) => bench.run(),
         Command::Describe(describe) => describe.run(),
         Command::Chat(chat) => chat.run(),
@@ -108,7 +114,8 @@ pub fn main() -> ExitCode {
 ///
 /// To be called first in `main`: it may set variables of the environment, which no other thread may read meanwhile.
 pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
-    quiet::silence_vulkan_loader();
+    environment::silence_vulkan_loader();
+    environment::set_threads(None);
     let filter = tracing_subscriber::EnvFilter::try_from_env("MUSTDROP_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
     let is_coloured =

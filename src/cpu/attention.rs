@@ -6,6 +6,8 @@ use rayon::prelude::*;
 use super::{
     matrix::{Matrix, MatrixMut},
     simd::{Heads, exp, head_dots, highest, mix, sum},
+    threads,
+    threads::together,
 };
 use crate::oracle::{decode::CachedAttentionParams, nn::AttentionParams};
 
@@ -64,24 +66,21 @@ fn in_blocks<P: Send>(
     let mut blocks: Vec<_> = log_sums.into_iter().zip(places).enumerate().collect();
     // Head by head, so that its keys stay in a core's cache; later rows see more, and come first.
     blocks.sort_by_key(|(number, _)| (number % heads, std::cmp::Reverse(number / heads)));
-    blocks.into_par_iter().for_each_init(
-        Vec::new,
-        |weights: &mut Vec<f32>, (number, (mut log_sum, mut place))| {
-            let (head, row, count) = (number % heads, number / heads * BLOCK, log_sum.rows());
-            let visible = params.visible(row + count - 1);
-            let query =
-                Matrix::new(&query[(row * heads + head) * head_dim..], count, head_dim, heads * head_dim);
-            let key = Matrix::new(&key[head / params.group() * head_dim..], visible, head_dim, key_stride);
-            weights.resize(count * visible, 0.0);
-            query.multiply(key.turned(), &mut MatrixMut::new(weights, count, visible), false);
-            for (i, weights) in weights.chunks_exact_mut(visible).enumerate() {
-                let (seen, hidden) = weights.split_at_mut(params.visible(row + i));
-                log_sum.row(i)[0] = softmax(seen, params.scale);
-                hidden.fill(0.0);
-            }
-            then(Block { head, visible, weights }, &mut place);
-        },
-    );
+    let work = |weights: &mut Vec<f32>, (number, (mut log_sum, mut place)): (usize, (MatrixMut, P))| {
+        let (head, row, count) = (number % heads, number / heads * BLOCK, log_sum.rows());
+        let visible = params.visible(row + count - 1);
+        let query = Matrix::new(&query[(row * heads + head) * head_dim..], count, head_dim, heads * head_dim);
+        let key = Matrix::new(&key[head / params.group() * head_dim..], visible, head_dim, key_stride);
+        weights.resize(count * visible, 0.0);
+        query.multiply(key.turned(), &mut MatrixMut::new(weights, count, visible), false);
+        for (i, weights) in weights.chunks_exact_mut(visible).enumerate() {
+            let (seen, hidden) = weights.split_at_mut(params.visible(row + i));
+            log_sum.row(i)[0] = softmax(seen, params.scale);
+            hidden.fill(0.0);
+        }
+        then(Block { head, visible, weights }, &mut place);
+    };
+    together(|| blocks.into_par_iter().for_each_init(Vec::new, work));
 }
 
 /// `scores = softmax(scale scores)`; returns the logarithm of the denominator.
@@ -131,7 +130,8 @@ pub fn cached_attention(
     if heads * head_dim * columns < ALONE {
         return of_share(&mut Vec::new(), (0, mixed));
     }
-    let share = (params.key_heads as usize).div_ceil(rayon::current_num_threads()) * group;
+    let share = (params.key_heads as usize).div_ceil(threads()) * group;
     let shares = mixed.par_chunks_mut(share * head_dim).enumerate();
-    shares.for_each_init(Vec::new, |scores, (number, mixed)| of_share(scores, (number * share, mixed)));
+    let work = |scores: &mut Vec<f32>, (number, mixed)| of_share(scores, (number * share, mixed));
+    together(|| shares.for_each_init(Vec::new, work));
 }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::{
     rows_at_once,
     simd::{dot, exp, sum},
+    threads::together,
 };
 use crate::oracle::nn::{RmsNormParams, RotaryParams};
 
@@ -31,7 +32,7 @@ pub fn rms_norm(
         return work(0, sum, normed);
     }
     let shares = sum.par_chunks_mut(at_once).zip(normed.par_chunks_mut(at_once)).enumerate();
-    shares.for_each(|(share, (sum, normed))| work(share * at_once, sum, normed));
+    together(|| shares.for_each(|(share, (sum, normed))| work(share * at_once, sum, normed)));
 }
 
 /// `x += delta`
@@ -141,5 +142,5 @@ fn shares(values: &mut [f32], at_once: usize, work: impl Fn(usize, &mut [f32]) +
         return work(0, values);
     }
     let shares = values.par_chunks_mut(at_once).enumerate();
-    shares.for_each(|(share, values)| work(share * at_once, values));
+    together(|| shares.for_each(|(share, values)| work(share * at_once, values)));
 }

@@ -7,6 +7,8 @@ use rayon::prelude::*;
 use super::{
     matrix::{Matrix, MatrixMut},
     simd::{self, dots},
+    threads,
+    threads::together,
 };
 use crate::cancel;
 
@@ -54,7 +56,7 @@ pub fn product(x: &[f32], inputs: usize, weights: Floats, bias: Option<&[f32]>, 
     if rows == 0 || outputs == 0 {
         return;
     }
-    let threads = rayon::current_num_threads();
+    let threads = threads();
     let panel = match rows {
         0..=FEW => outputs.div_ceil(threads).max(SHARE.div_ceil(inputs.max(1))),
         rows if rows <= SOME => outputs.div_ceil(threads).clamp(96, 256),
@@ -85,7 +87,9 @@ pub fn product(x: &[f32], inputs: usize, weights: Floats, bias: Option<&[f32]>, 
             return;
         }
         let panels = panels.par_iter_mut();
-        panels.for_each_init(Scratch::default, |scratch, (number, y)| multiply(scratch, *number, y));
+        let work =
+            |scratch: &mut Scratch, (number, y): &mut (usize, MatrixMut)| multiply(scratch, *number, y);
+        together(|| panels.for_each_init(Scratch::default, work));
     }
 }
 
@@ -146,7 +150,9 @@ fn widen(halves: &[f16], wide: &mut [f32]) {
 fn many(x: Matrix, weights: Matrix, bias: Option<&[f32]>, y: &mut MatrixMut, turned: &mut Vec<f32>) {
     let (rows, outputs) = (y.rows(), y.columns());
     if rows > SOME {
-        (0..rows).zip(bias.into_iter().cycle()).for_each(|(row, bias)| y.row(row).copy_from_slice(bias));
+        if let Some(bias) = bias {
+            (0..rows).for_each(|row| y.row(row).copy_from_slice(bias));
+        }
         return x.multiply(weights.turned(), y, bias.is_some());
     }
     // Output by output: then it is the few rows that are packed, and not the weights.

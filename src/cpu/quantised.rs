@@ -13,6 +13,7 @@ use std::{
 
 use candle_core::{
     CpuStorage, CustomOp1, Device, Layout, Tensor,
+    backend::BackendStorage,
     quantized::{
         GgmlDType, QStorage, QTensor, QuantizedType,
         k_quants::{BlockQ4K, BlockQ8_0, GgmlType},
@@ -21,13 +22,18 @@ use candle_core::{
 use memmap2::Mmap;
 use rayon::prelude::*;
 
-use super::mapped::MappedBlocks;
-use crate::checkpoint::mmap;
+use super::{mapped::MappedBlocks, threads::together};
+use crate::{cancel, checkpoint::mmap};
 
 /// Weights in the largest block: candle's fast kernels take whole ones.
 const BLOCK: usize = 256;
 /// Outputs that those kernels compute at a time.
 const TILE: usize = 16;
+
+/// Operations until the next look at whether the work is to end: some hundredths of a second.
+const MOST_FLOPS: usize = 8 << 30;
+/// From so many rows on, processors with AMX multiply by tiles of another kind.
+const MANY_ROWS: usize = 32;
 
 /// A quantised matrix, `[outputs, inputs]`.
 #[derive(Clone)]
@@ -43,12 +49,16 @@ pub struct BlockMatrix {
 struct FilePages {
     map: Arc<Mmap>,
     range: Range<usize>,
-    released: Once,
+    /// After a first product of few rows, and of many: some processors have tiles of their own for either.
+    released: [Once; 2],
 }
 
 impl FilePages {
-    fn release(&self) {
-        self.released.call_once(|| mmap::release(&self.map, self.range.clone()));
+    /// Lets the pages go after the first product of so many rows, which made tiles of what they hold. Where it made none,
+    /// the second brings them back for good.
+    fn release(&self, rows: usize) {
+        let kind = usize::from(rows >= MANY_ROWS);
+        self.released[kind].call_once(|| mmap::release(&self.map, self.range.clone()));
     }
 }
 
@@ -62,13 +72,16 @@ impl BlockMatrix {
     ///
     /// # Errors
     ///
-    /// What candle says of a size that does not.
+    /// For a size that does not.
     pub fn new(weights: &[f32], inputs: usize, bits: u32) -> candle_core::Result<Self> {
+        let outputs = weights.len() / inputs.max(1);
+        if !Self::fits(inputs, outputs) || weights.len() != inputs * outputs {
+            candle_core::bail!("{} weights of {inputs} inputs do not fit blocks and tiles", weights.len());
+        }
         let storage = match bits {
             4 => blocks::<BlockQ4K>(weights, inputs),
             _ => blocks::<BlockQ8_0>(weights, inputs),
         };
-        let outputs = weights.len() / inputs.max(1);
         let tensor = Arc::new(QTensor::new(storage, (outputs, inputs))?);
         Ok(Self { tensor, file: None, inputs, outputs })
     }
@@ -83,7 +96,7 @@ impl BlockMatrix {
         outputs: usize,
         bits: u32,
     ) -> Option<Self> {
-        if range.len() as u64 != Self::block_bytes(inputs, outputs, bits) {
+        if !Self::fits(inputs, outputs) || range.len() as u64 != Self::block_bytes(inputs, outputs, bits) {
             return None;
         }
         let storage: Box<dyn QuantizedType> = match bits {
@@ -91,7 +104,7 @@ impl BlockMatrix {
             _ => Box::new(MappedBlocks::<BlockQ8_0>::new(map.clone(), range.clone())?),
         };
         let tensor = QTensor::new(QStorage::Cpu(storage), (outputs, inputs)).ok()?;
-        let file = FilePages { map: map.clone(), range, released: Once::new() };
+        let file = FilePages { map: map.clone(), range, released: [Once::new(), Once::new()] };
         Some(Self { tensor: Arc::new(tensor), file: Some(Arc::new(file)), inputs, outputs })
     }
 
@@ -104,7 +117,8 @@ impl BlockMatrix {
         let few = Self::new(weights, inputs, bits)?;
         let bytes = few.tensor.data()?;
         let row = bytes.len() / few.outputs.max(1);
-        let all: Vec<u8> = bytes.iter().copied().cycle().take(row * outputs).collect();
+        let mut all = bytes.repeat(outputs.div_ceil(few.outputs.max(1)));
+        all.truncate(row * outputs);
         let storage = QStorage::from_data(all.into(), &Device::Cpu, format(bits))?;
         let tensor = Arc::new(QTensor::new(storage, (outputs, inputs))?);
         Ok(Self { tensor, file: None, inputs, outputs })
@@ -139,7 +153,8 @@ impl BlockMatrix {
         (inputs / BLOCK * outputs) as u64 * if bits == 4 { 144 } else { 272 }
     }
 
-    /// Bytes of the tiles that candle makes of them: scales and minima are float32 there, for which Q4_K has 6 bits each.
+    /// Bytes of the tiles that candle makes of them with AVX-512 or AVX2: scales and minima are float32 there, for which Q4_K
+    /// has 6 bits each. Other processors' tiles are no larger, but for AMX's, of which there are a second set of 10 bits.
     pub fn tile_bytes(inputs: usize, outputs: usize, bits: u32) -> u64 {
         (inputs / BLOCK * outputs) as u64 * if bits == 4 { 192 } else { 272 }
     }
@@ -148,12 +163,27 @@ impl BlockMatrix {
     ///
     /// # Errors
     ///
-    /// What candle says of an `x` of other rows.
+    /// For an `x` of other rows.
     pub fn product(&self, x: &[f32]) -> candle_core::Result<Vec<f32>> {
-        let layout = Layout::contiguous((x.len() / self.inputs, self.inputs));
-        let (y, _) = self.tensor.cpu_fwd(&CpuStorage::F32(x.to_vec()), &layout)?;
-        self.file.iter().for_each(|file| file.release());
-        floats(y)
+        let at_once = (MOST_FLOPS / (2 * self.inputs * self.outputs)).max(MANY_ROWS);
+        let rows = x.len() / self.inputs;
+        if x.len() != rows * self.inputs {
+            candle_core::bail!("{} values, expected rows of {}", x.len(), self.inputs);
+        }
+        let mut y = Vec::with_capacity(rows * self.outputs);
+        for x in x.chunks(at_once * self.inputs) {
+            if cancel::is_due() {
+                y.resize(rows * self.outputs, 0.0);
+                break;
+            }
+            let layout = Layout::contiguous((x.len() / self.inputs, self.inputs));
+            match self.tensor.cpu_fwd(&CpuStorage::F32(x.to_vec()), &layout)?.0 {
+                CpuStorage::F32(rows) => y.extend(rows),
+                other => candle_core::bail!("a product of float32, not {:?}", other.dtype()),
+            }
+        }
+        self.file.iter().for_each(|file| file.release(rows));
+        Ok(y)
     }
 
     /// The rows `index`, `[index.len(), inputs]`.
@@ -181,16 +211,6 @@ fn format(bits: u32) -> GgmlDType {
 fn blocks<T: GgmlType + Send + Sync + 'static>(weights: &[f32], inputs: usize) -> QStorage {
     let mut blocks = vec![T::zeros(); weights.len() / T::BLCK_SIZE];
     let rows = blocks.par_chunks_mut((inputs / T::BLCK_SIZE).max(1)).zip(weights.par_chunks(inputs.max(1)));
-    rows.for_each(|(blocks, weights)| T::from_float(weights, blocks));
+    together(|| rows.for_each(|(blocks, weights)| T::from_float(weights, blocks)));
     QStorage::Cpu(Box::new(blocks))
-}
-
-fn floats(storage: CpuStorage) -> candle_core::Result<Vec<f32>> {
-    match storage {
-        CpuStorage::F32(values) => Ok(values),
-        other => candle_core::bail!(
-            "a product of float32, not {:?}",
-            candle_core::backend::BackendStorage::dtype(&other)
-        ),
-    }
 }

@@ -6,6 +6,8 @@ use rayon::prelude::*;
 use super::{
     matrix::{Matrix, MatrixMut},
     simd::{dot, exp},
+    threads,
+    threads::together,
 };
 use crate::oracle::{
     prefill::{TextAttentionParams, TopKParams},
@@ -29,10 +31,12 @@ pub fn text_attention(
     let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
     let head_dim = params.head_dim as usize;
     let stride = key_heads * head_dim;
-    let share = attention_sum.len().div_ceil(rayon::current_num_threads()).max(COLUMNS);
+    let share = attention_sum.len().div_ceil(threads()).max(COLUMNS);
     let shares = attention_sum.par_chunks_mut(share).zip(attention_max.par_chunks_mut(share)).enumerate();
-    shares.for_each(|(number, (sums, maxima))| {
+    let work = |(number, (sums, maxima)): (usize, (&mut [f32], &mut [f32]))| {
         let columns = sums.len();
+        sums.fill(0.0);
+        maxima.fill(0.0);
         let key = &key[(params.first as usize + number * share) * stride..];
         let rows_at_once = ROWS.min(params.rows as usize);
         let (mut scores, mut means) = (vec![0.0; rows_at_once * columns], vec![0.0; rows_at_once * columns]);
@@ -58,7 +62,8 @@ pub fn text_attention(
                 }
             }
         }
-    });
+    };
+    together(|| shares.for_each(work));
 }
 
 /// `means += exp(scale scores - log_sum)`
@@ -69,15 +74,16 @@ fn add_weights(scores: &[f32], scale: f32, log_sum: f32, means: &mut [f32]) {
     }
 }
 
-/// See [`oracle::window_similarity`](crate::oracle::vision::window_similarity).
+/// See [`oracle::window_similarity`](crate::oracle::vision::window_similarity); rows' squares are summed in float32.
 pub fn window_similarity(params: &WindowSimilarityParams, x: &[f32], similarity: &mut [f32]) {
     let width = params.width as usize;
-    similarity.par_iter_mut().enumerate().for_each(|(window, similarity)| {
+    let work = |(window, similarity): (usize, &mut f32)| {
         let rows: Vec<&[f32]> =
             params.rows(window).into_iter().map(|row| &x[row * width..][..width]).collect();
         let pairs = rows.len() * rows.len().saturating_sub(1) / 2;
         *similarity = if pairs > 0 { (sum_of_cosines(&rows) / pairs as f64) as f32 } else { -1.0 };
-    });
+    };
+    together(|| similarity.par_iter_mut().enumerate().for_each(work));
 }
 
 /// The sum of the cosines of all pairs.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::cpu::threads;
+
 /// What kind of hardware an adapter is, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,7 +69,10 @@ impl DeviceInfo {
     pub fn cpu() -> Self {
         Self {
             index: None,
-            name: format!("CPU, {} threads", std::thread::available_parallelism().map_or(1, usize::from)),
+            name: match threads::count() {
+                1 => "CPU, 1 thread".into(),
+                count => format!("CPU, {count} threads"),
+            },
             backend: "flex".into(),
             driver: concat!("mustdrop ", env!("CARGO_PKG_VERSION")).into(),
             device_type: DeviceType::Cpu,
