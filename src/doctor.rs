@@ -2,7 +2,7 @@
 //!
 //! The default model looks at a picture and answers on both, and every stage is compared by itself: the decoder of the
 //! device under test gets the CPU's features, the head the CPU's hidden states, so that a wrong stage does not make all
-//! that follow look wrong.
+//! that follow look wrong. Quantised weights are those of an adapter on both: the CPU path's own are others.
 
 use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;

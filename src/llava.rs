@@ -233,11 +233,12 @@ impl LlavaBuilder {
         let compute = Compute::open(&options.device)?;
         let variants = Variants { planes: options.planes, ..compute.variants() };
         let compute = compute.with_variants(variants);
-        let shape = ModelShape::of_checkpoint(&checkpoint, &config)?;
-        let limit = MemoryLimit::new(options.memory.map(MemorySize), compute.info());
-        let precision = memory::choose(options.weights, &shape, compute.info(), &Workload::default(), limit)?;
         let is_folder = matches!(files, ModelFiles::Folder(_));
         let cache = if options.cache && is_folder { WeightCache::standard() } else { None };
+        let mut shape = ModelShape::of_checkpoint(&checkpoint, &config)?;
+        shape.is_cached = cache.is_some();
+        let limit = MemoryLimit::new(options.memory.map(MemorySize), compute.info());
+        let precision = memory::choose(options.weights, &shape, compute.info(), &Workload::default(), limit)?;
         let model = LlavaModel::load_cached(&checkpoint, &config, &compute, precision, cache.as_ref())?;
         let fingerprint = checkpoint.fingerprint();
         Ok(Llava {

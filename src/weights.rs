@@ -22,10 +22,11 @@ pub enum WeightFormat {
     /// 16-bit floats.
     F16,
     /// Blocks of 8-bit numbers, 9 bits a weight; matrices whose inputs are no multiple of 32 as floats. The CPU path holds
-    /// matrices whose inputs are a multiple of 256 as Q8_0, of 8.5 bits.
+    /// matrices of a multiple of 256 inputs and of 16 outputs as Q8_0, of 8.5 bits.
     Q8,
     /// The decoder's matrices in blocks of 4-bit numbers, 5 bits a weight; the others as with `Q8`. The CPU path holds those
-    /// whose inputs are a multiple of 256 as Q4_K, which has 4.5 bits and takes 6 where it is multiplied.
+    /// as Q4_K, which has 4.5 bits and takes 6 where it is multiplied; the blocks themselves stay on disk where the
+    /// [weight cache](crate::weight_cache) keeps them, else in memory beside that.
     Q4,
 }
 

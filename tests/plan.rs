@@ -165,6 +165,25 @@ fn automatic_weights_are_the_most_precise_that_fit() {
     assert!(error.to_string().contains("q4"), "the smallest plan is named: {error}");
 }
 
+/// Without a weight cache, blocks are in memory beside the tiles that the CPU path makes of them.
+#[test]
+fn blocks_that_are_not_on_disk_are_planned_for() {
+    let cached = shape_7b();
+    let mut uncached = cached.clone();
+    uncached.is_cached = false;
+    let bytes = |shape: &ModelShape, format, device: &DeviceInfo| {
+        let precision = memory::precision(format, cached.stored, device).expect("a precision");
+        MemoryPlan::new(shape, precision, device, &Workload::default()).expect("a plan").weights_bytes
+    };
+    let cpu = DeviceInfo::cpu();
+    // 6.6 and 0.3 billion weights, at 4.5 and 8.5 bits; all are at 8.5 with q8.
+    for (format, blocks) in [(WeightFormat::Q4, 4.1e9), (WeightFormat::Q8, 7.5e9)] {
+        let more = bytes(&uncached, format, &cpu) - bytes(&cached, format, &cpu);
+        assert!((more as f64 / blocks - 1.0).abs() < 0.02, "{format}: {more}");
+    }
+    assert_eq!(bytes(&uncached, WeightFormat::F16, &cpu), bytes(&cached, WeightFormat::F16, &cpu));
+}
+
 #[test]
 fn a_named_format_obeys_a_given_limit_alone() {
     let (shape, device) = (shape_7b(), DeviceInfo::cpu());

@@ -13,15 +13,21 @@ use candle_core::{
 use half::f16;
 use memmap2::Mmap;
 
-/// Blocks whose every bit pattern is one: numbers of 4 and 8 bits and float16 scales.
-pub trait PlainBlock: GgmlType + Send + Sync + 'static {}
+/// Blocks of small numbers and their scales.
+///
+/// # Safety
+///
+/// Every bit pattern of their size is one.
+pub unsafe trait PlainBlock: GgmlType + Send + Sync + 'static {}
 
-impl PlainBlock for BlockQ4K {}
-impl PlainBlock for BlockQ8_0 {}
+// SAFETY: two float16 and bytes.
+unsafe impl PlainBlock for BlockQ4K {}
+// SAFETY: a float16 and bytes.
+unsafe impl PlainBlock for BlockQ8_0 {}
 
 /// The blocks of a matrix in a file.
 ///
-/// candle makes tiles of them when it multiplies first, and looks at the blocks no more; their pages can then go, and come
+/// Where candle makes tiles of them at the first product, it looks at the blocks no more; their pages can then go, and come
 /// back from the file should they be asked for.
 pub struct MappedBlocks<T> {
     map: Arc<Mmap>,

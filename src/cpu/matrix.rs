@@ -20,8 +20,10 @@ impl<'a> Matrix<'a> {
     ///
     /// If there are fewer values.
     pub fn new(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        let needed = if rows == 0 { 0 } else { (rows - 1) * stride + columns };
-        assert!(values.len() >= needed, "{rows} rows of {columns} in {} values", values.len());
+        let needed =
+            rows.checked_sub(1).map_or(Some(0), |last| last.checked_mul(stride)?.checked_add(columns));
+        let is_there = needed.is_some_and(|needed| needed <= values.len());
+        assert!(is_there, "{rows} rows of {columns} in {} values", values.len());
         Self { values, rows, columns, row_stride: stride, column_stride: 1 }
     }
 
@@ -39,7 +41,8 @@ impl<'a> Matrix<'a> {
     pub fn multiply(self, other: Self, product: &mut MatrixMut, adds: bool) {
         assert_eq!(self.columns, other.rows, "as many columns as rows");
         assert_eq!((self.rows, other.columns), (product.rows, product.columns), "room for the product");
-        // SAFETY: all three matrices lie in slices that are borrowed as long as they are, the product mutably.
+        // SAFETY: all three matrices lie in slices, as they were made or cut, which are borrowed as long as they are, the
+        // product's mutably.
         unsafe {
             gemm::gemm(
                 self.rows,
@@ -87,7 +90,7 @@ impl<'a> MatrixMut<'a> {
     ///
     /// If there are fewer or more values.
     pub fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(values.len(), rows * columns, "{rows} rows of {columns}");
+        assert_eq!(Some(values.len()), rows.checked_mul(columns), "{rows} rows of {columns}");
         let start = values.as_mut_ptr();
         Self { start, rows, columns, row_stride: columns, column_stride: 1, values: PhantomData }
     }

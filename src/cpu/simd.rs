@@ -223,7 +223,8 @@ pub fn widen(half: f16) -> f32 {
     f32::from_bits(magnitude.to_bits() | beyond | (bits & 0x8000) << 16)
 }
 
-/// `e^x` within two units in the last place; 0 below -87, where floats end, and +∞ above 88.
+/// `e^x` within two units in the last place; 0 below -87, where it is about the least of normal floats, and no longer right
+/// from 88 on, where it is about the highest.
 ///
 /// `e^x = 2^n e^r` with a whole `n` and `|r| <= ln(2) / 2`, where a polynomial is exact enough.
 #[inline(always)]

@@ -55,7 +55,7 @@ impl Compute {
         Self { device: Device::flex(), info: DeviceInfo::cpu(), variants: Variants::default(), adapter: None }
     }
 
-    /// Whether this is the CPU path, which runs oracles in place of shaders.
+    /// Whether this is the CPU path, which has implementations of its own in place of shaders.
     pub fn is_cpu(&self) -> bool {
         self.info.index.is_none()
     }

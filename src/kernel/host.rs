@@ -5,7 +5,7 @@ use std::{marker::PhantomData, ops::Deref};
 use burn::tensor::{Device, Element, Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
-/// The values of a tensor in host memory, row by row; a view of other strides is copied.
+/// The values of a tensor in host memory, row by row; of other strides or another type, a copy.
 pub struct Values<E> {
     tensor: FlexTensor,
     of: PhantomData<E>,
@@ -13,6 +13,10 @@ pub struct Values<E> {
 
 impl<E: Element + bytemuck::Pod> Values<E> {
     fn new(tensor: FlexTensor) -> Self {
+        let tensor = match tensor.dtype() == E::dtype() {
+            true => tensor,
+            false => FlexTensor::from_data(tensor.into_data().convert::<E>()),
+        };
         let tensor = if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() };
         Self { tensor, of: PhantomData }
     }
@@ -22,7 +26,7 @@ impl<E: Element + bytemuck::Pod> Deref for Values<E> {
     type Target = [E];
 
     fn deref(&self) -> &[E] {
-        // Of another type than the caller says it is, it has no values: a bug, which shows as such in every result.
+        // Contiguous, and of this type, it always has values.
         self.tensor.as_slice().unwrap_or_default()
     }
 }

@@ -53,7 +53,7 @@ const MAX_GROUPS: u32 = 65_535;
 
 /// Whether a tensor lies on an adapter, rather than on the CPU path.
 pub fn is_on_adapter<const D: usize>(tensor: &Tensor<D>) -> bool {
-    launch::on_adapter(tensor).is_some()
+    !host::is_host(&tensor.device())
 }
 
 /// A tensor of whole numbers as shaders take them, from values in host memory.

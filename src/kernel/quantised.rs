@@ -50,7 +50,7 @@ enum Memory {
         words: Tensor<1, Int>,
         ranges: Tensor<1, Int>,
     },
-    /// On the CPU path, where a matrix is too narrow for a [`BlockMatrix`].
+    /// On the CPU path, where a matrix does not fit a [`BlockMatrix`], or is to be compared with an adapter's.
     Host(Arc<Blocks>),
 }
 

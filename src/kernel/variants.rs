@@ -1,6 +1,6 @@
 //! Which of several kernels for the same work a device runs.
 
-/// Choices among kernels that compute the same; `calibrate` makes them for a device.
+/// Choices among kernels and formats for the same work; `calibrate` makes those among kernels for an adapter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Variants {
     /// Whether attention of many rows is one kernel over tiles in workgroup memory, rather than burn's products

@@ -31,6 +31,8 @@ pub struct ModelShape {
     pub config: ModelConfig,
     /// How the checkpoint stores it.
     pub stored: Stored,
+    /// Whether quantised weights are kept on disk if they are large: blocks that the CPU path makes tiles of stay there.
+    pub is_cached: bool,
     asked: Vec<Asked>,
 }
 
@@ -42,7 +44,7 @@ impl ModelShape {
     /// As [`LlavaModel::asked`].
     pub fn of_checkpoint(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Self> {
         let asked = LlavaModel::asked(&|name| checkpoint.has(name), config, config.tied_head(checkpoint))?;
-        Ok(Self { config: config.clone(), stored: Stored::of(checkpoint), asked })
+        Ok(Self { config: config.clone(), stored: Stored::of(checkpoint), is_cached: true, asked })
     }
 
     /// The shape of a model whose checkpoint is complete and float16, as the hub's are.
@@ -53,7 +55,7 @@ impl ModelShape {
     pub fn of_config(config: ModelConfig) -> Result<Self> {
         let asked = LlavaModel::asked(&|_| true, &config, config.text.tie_word_embeddings.resolve(true))?;
         let parameters = asked.iter().map(|asked| asked.shape.iter().product::<usize>() as u64).sum();
-        Ok(Self { config, stored: Stored { is_half: true, parameters }, asked })
+        Ok(Self { config, stored: Stored { is_half: true, parameters }, is_cached: true, asked })
     }
 
     /// Rows of a picture in a prompt from which nothing is dropped.
@@ -105,7 +107,7 @@ impl Workload {
 pub struct MemoryPlan {
     /// How weights are held.
     pub weights: WeightFormat,
-    /// All weights on the device, exactly.
+    /// All weights on the device: exactly, but for tiles that the CPU path makes of blocks, which depend on the processor.
     pub weights_bytes: u64,
     /// What converting weights takes beyond all of them: nothing, unless one matrix is a large part of the model.
     pub loading_bytes: u64,
@@ -191,7 +193,7 @@ fn weights(shape: &ModelShape, precision: Precision, is_cpu: bool) -> (u64, u64)
         .filter(|(.., bits)| bits.is_some())
         .map(|(asked, rows, width, _)| precision.matrix_bytes(&asked.name, rows, width))
         .sum();
-    let is_on_disk = kept >= weight_cache::LEAST_BYTES;
+    let is_on_disk = shape.is_cached && kept >= weight_cache::LEAST_BYTES;
     let is_tied = !shape.asked.iter().any(|asked| asked.name.starts_with("lm_head."));
     let (mut held, mut peak) = (0, 0);
     for (asked, rows, width, bits) in sizes {

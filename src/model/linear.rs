@@ -104,7 +104,8 @@ impl Linear {
     ///
     /// `x`: `[rows, inputs]`; result: `[rows, outputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        if let Some(floats) = self.floats().filter(|_| !kernel::is_on_adapter(&x)) {
+        let is_on_adapter = kernel::is_on_adapter(&x);
+        if let Some(floats) = (!is_on_adapter).then(|| self.floats()).flatten() {
             return kernel::nn::product(&x, &floats, self.bias.as_ref());
         }
         let (rows, outputs) = (x.dims()[0], self.parts.iter().map(Weight::outputs).sum());

@@ -160,7 +160,7 @@ pub struct TopKParams {
     pub k: u32,
 }
 
-/// 1 for the `k` first: preferred ones, then higher scores, then lower indices.
+/// 1 for the `k` first: preferred ones, then higher scores, then lower indices. Scores are numbers: none is NaN.
 ///
 /// # Shapes
 ///
