@@ -30,8 +30,9 @@ const BLOCK: usize = 256;
 /// Outputs that those kernels compute at a time.
 const TILE: usize = 16;
 
-/// Operations until the next look at whether the work is to end: some hundredths of a second.
-const MOST_FLOPS: usize = 8 << 30;
+/// Operations until the next look at whether the work is to end: some hundredths of a second at 400 GFLOP/s. More looks
+/// would cost: each part of a product reads all the weights.
+const MOST_FLOPS: usize = 16 << 30;
 /// From so many rows on, processors with AMX multiply by tiles of another kind.
 const MANY_ROWS: usize = 32;
 
