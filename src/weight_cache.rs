@@ -1,10 +1,10 @@
 //! Quantised weights on disk: a checkpoint is quantised once, not at every start.
 //!
 //! A file is a header (magic, version, key, checksum and length of the rest; see `Header`) and the blocks of every
-//! quantised matrix in the order in which the model loads them, words before ranges, all little-endian; or ggml's blocks,
-//! where the CPU multiplies with those, which then stay in the file. The key stands
-//! for the checkpoint's files and for every matrix, so a file holds what its reader expects or is not used. Files appear
-//! by renaming, whole or not at all, and are never changed; all of them may be deleted at any time.
+//! quantised matrix in the order in which the model loads them: words before ranges, all little-endian, or, where the CPU
+//! multiplies with them, ggml's blocks as the host has them, which then stay in the file. The key stands for the
+//! checkpoint's files and for every matrix, so a file holds what its reader expects or is not used. Files appear by
+//! renaming, whole or not at all, and are never changed; all of them may be deleted at any time.
 
 use std::{
     borrow::Cow,

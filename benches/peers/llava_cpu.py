@@ -6,7 +6,8 @@
 
 Two models: the one inside the program, and one of random weights in the shape of CLIP-L/336 and a Llama of 1.1 B (2.8 GB,
 made in --folder at the first run, as the hub has checkpoints). Both see one picture of 576 tokens and 59 tokens of text.
-Every run of one is followed by a run of the other; figures are medians. `--only embedded` leaves the large one out.
+Every run of one is followed by a run of the other; figures are medians. `--only embedded` leaves the large one out. The first
+run with quantised weights leaves them in the weight cache, whose files may be deleted afterwards.
 """
 
 import argparse
@@ -116,6 +117,8 @@ def main():
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mustdrop-mid-model")
     parser.add_argument("--only", choices=["embedded", "mid"])
     args = parser.parse_args()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {args.runs} runs")
     ours = lambda folder, *settings: [Mustdrop(args.mustdrop, folder, *setting) for setting in settings]
     if args.only != "mid":
