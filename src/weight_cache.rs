@@ -191,19 +191,8 @@ impl CachedBlocks {
         params: &QuantisedParams,
         quantise: impl FnOnce() -> Result<Blocks, E>,
     ) -> Result<Blocks, E> {
-        if let Self::Reading(reader) = self
-            && let Some(blocks) = reader.next(params)
-        {
-            return Ok(blocks);
-        }
-        let blocks = quantise()?;
-        if let Self::Writing(writer) = self
-            && let Err(error) = writer.append(&blocks)
-        {
-            tracing::warn!(file = %writer.path.display(), %error, "quantised weights not kept");
-            *self = Self::Off;
-        }
-        Ok(blocks)
+        let append = |writer: &mut Writer, blocks: &Blocks| writer.append(blocks).map(|()| None);
+        self.next_with(|reader| reader.next(params), quantise, append)
     }
 
     /// The next matrix in ggml's blocks, from the file or else as `quantise` makes it, and in the file then.
@@ -212,22 +201,32 @@ impl CachedBlocks {
         params: &QuantisedParams,
         quantise: impl FnOnce() -> Result<BlockMatrix, E>,
     ) -> Result<BlockMatrix, E> {
+        let append = |writer: &mut Writer, matrix: &BlockMatrix| writer.append_ggml(matrix, params);
+        self.next_with(|reader| reader.next_ggml(params), quantise, append)
+    }
+
+    /// The next matrix: read, or else made and appended, which may say what to use in its place.
+    fn next_with<M, E>(
+        &mut self,
+        read: impl FnOnce(&mut Reader) -> Option<M>,
+        quantise: impl FnOnce() -> Result<M, E>,
+        append: impl FnOnce(&mut Writer, &M) -> io::Result<Option<M>>,
+    ) -> Result<M, E> {
         if let Self::Reading(reader) = self
-            && let Some(matrix) = reader.next_ggml(params)
+            && let Some(matrix) = read(reader)
         {
             return Ok(matrix);
         }
         let matrix = quantise()?;
-        if let Self::Writing(writer) = self {
-            match writer.append_ggml(&matrix, params) {
-                Ok(in_file) => return Ok(in_file.unwrap_or(matrix)),
-                Err(error) => {
-                    tracing::warn!(file = %writer.path.display(), %error, "quantised weights not kept");
-                    *self = Self::Off;
-                }
+        let Self::Writing(writer) = self else { return Ok(matrix) };
+        match append(writer, &matrix) {
+            Ok(in_file) => Ok(in_file.unwrap_or(matrix)),
+            Err(error) => {
+                tracing::warn!(file = %writer.path.display(), %error, "quantised weights not kept");
+                *self = Self::Off;
+                Ok(matrix)
             }
         }
-        Ok(matrix)
     }
 
     /// Says that all matrices went by.

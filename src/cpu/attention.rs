@@ -6,8 +6,7 @@ use rayon::prelude::*;
 use super::{
     matrix::{Matrix, MatrixMut},
     simd::{Heads, exp, head_dots, highest, mix, sum},
-    threads,
-    threads::together,
+    threads::{self, together},
 };
 use crate::oracle::{decode::CachedAttentionParams, nn::AttentionParams};
 
@@ -37,8 +36,7 @@ pub fn attention(
 
 /// See [`oracle::log_sum_exp`](crate::oracle::prefill::log_sum_exp).
 pub fn log_sum_exp(params: &AttentionParams, query: &[f32], key: &[f32], log_sum: &mut [f32]) {
-    let blocks = params.rows as usize * params.heads as usize;
-    in_blocks(params, query, key, log_sum, vec![(); blocks], |_, ()| ());
+    in_blocks(params, query, key, log_sum, std::iter::repeat(()), |_, ()| ());
 }
 
 /// Some rows of one head.
@@ -57,7 +55,7 @@ fn in_blocks<P: Send>(
     query: &[f32],
     key: &[f32],
     log_sum: &mut [f32],
-    places: Vec<P>,
+    places: impl IntoIterator<Item = P>,
     then: impl Fn(Block, &mut P) + Sync,
 ) {
     let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
@@ -116,7 +114,7 @@ pub fn cached_attention(
     mixed: &mut [f32],
 ) {
     let (heads, head_dim) = (params.heads as usize, params.head_dim as usize);
-    let (group, columns) = (heads / params.key_heads as usize, params.columns as usize);
+    let (group, columns) = (params.group(), params.columns as usize);
     let stride = params.key_heads as usize * head_dim;
     // Some key heads, with the query heads that share them.
     let of_share = |scores: &mut Vec<f32>, (first, mixed): (usize, &mut [f32])| {
@@ -130,7 +128,7 @@ pub fn cached_attention(
     if heads * head_dim * columns < ALONE {
         return of_share(&mut Vec::new(), (0, mixed));
     }
-    let share = (params.key_heads as usize).div_ceil(threads()) * group;
+    let share = (params.key_heads as usize).div_ceil(threads::count()) * group;
     let shares = mixed.par_chunks_mut(share * head_dim).enumerate();
     let work = |scores: &mut Vec<f32>, (number, mixed)| of_share(scores, (number * share, mixed));
     together(|| shares.for_each_init(Vec::new, work));

@@ -16,18 +16,10 @@ pub mod scores;
 pub mod simd;
 pub mod threads;
 
-use std::sync::LazyLock;
-
 /// Values that a thread works on at least: below, waking another costs more than it takes over.
 const SHARE: usize = 1 << 14;
 
-/// How many threads compute.
-fn threads() -> usize {
-    static COUNT: LazyLock<usize> = LazyLock::new(threads::count);
-    *COUNT
-}
-
 /// How many of `rows` rows of `width` values a thread takes at a time: a few shares for each thread, none too small.
 fn rows_at_once(rows: usize, width: usize) -> usize {
-    rows.div_ceil(threads() * 2).max(SHARE.div_ceil(width.max(1))).max(1)
+    rows.div_ceil(threads::count() * 2).max(SHARE.div_ceil(width.max(1))).max(1)
 }

@@ -7,8 +7,7 @@ use rayon::prelude::*;
 use super::{
     matrix::{Matrix, MatrixMut},
     simd::{self, dots},
-    threads,
-    threads::together,
+    threads::{self, together},
 };
 use crate::cancel;
 
@@ -56,7 +55,7 @@ pub fn product(x: &[f32], inputs: usize, weights: Floats, bias: Option<&[f32]>, 
     if rows == 0 || outputs == 0 {
         return;
     }
-    let threads = threads();
+    let threads = threads::count();
     let panel = match rows {
         0..=FEW => outputs.div_ceil(threads).max(SHARE.div_ceil(inputs.max(1))),
         rows if rows <= SOME => outputs.div_ceil(threads).clamp(96, 256),

@@ -79,8 +79,8 @@ impl BlockMatrix {
         if !Self::fits(inputs, outputs) || weights.len() != inputs * outputs {
             candle_core::bail!("{} weights of {inputs} inputs do not fit blocks and tiles", weights.len());
         }
-        let storage = match bits {
-            4 => blocks::<BlockQ4K>(weights, inputs),
+        let storage = match format(bits) {
+            GgmlDType::Q4K => blocks::<BlockQ4K>(weights, inputs),
             _ => blocks::<BlockQ8_0>(weights, inputs),
         };
         let tensor = Arc::new(QTensor::new(storage, (outputs, inputs))?);
@@ -100,8 +100,8 @@ impl BlockMatrix {
         if !Self::fits(inputs, outputs) || range.len() as u64 != Self::block_bytes(inputs, outputs, bits) {
             return None;
         }
-        let storage: Box<dyn QuantizedType> = match bits {
-            4 => Box::new(MappedBlocks::<BlockQ4K>::new(map.clone(), range.clone())?),
+        let storage: Box<dyn QuantizedType> = match format(bits) {
+            GgmlDType::Q4K => Box::new(MappedBlocks::<BlockQ4K>::new(map.clone(), range.clone())?),
             _ => Box::new(MappedBlocks::<BlockQ8_0>::new(map.clone(), range.clone())?),
         };
         let tensor = QTensor::new(QStorage::Cpu(storage), (outputs, inputs)).ok()?;
@@ -151,13 +151,15 @@ impl BlockMatrix {
 
     /// Bytes of the blocks of a matrix that [fits](Self::fits).
     pub fn block_bytes(inputs: usize, outputs: usize, bits: u32) -> u64 {
-        (inputs / BLOCK * outputs) as u64 * if bits == 4 { 144 } else { 272 }
+        let format = format(bits);
+        (inputs / format.block_size() * outputs * format.type_size()) as u64
     }
 
     /// Bytes of the tiles that candle makes of them with AVX-512 or AVX2: scales and minima are float32 there, for which Q4_K
     /// has 6 bits each. Other processors' tiles are no larger, but for AMX's, of which there are a second set of 10 bits.
     pub fn tile_bytes(inputs: usize, outputs: usize, bits: u32) -> u64 {
-        (inputs / BLOCK * outputs) as u64 * if bits == 4 { 192 } else { 272 }
+        let of_block = if format(bits) == GgmlDType::Q4K { 192 } else { 272 };
+        (inputs / BLOCK * outputs) as u64 * of_block
     }
 
     /// `x Wᵀ`, of `[rows, inputs]` to `[rows, outputs]`.
@@ -204,6 +206,7 @@ impl fmt::Debug for BlockMatrix {
     }
 }
 
+/// The format of 4 bits, or of 8.
 fn format(bits: u32) -> GgmlDType {
     if bits == 4 { GgmlDType::Q4K } else { GgmlDType::Q8_0 }
 }

@@ -6,8 +6,7 @@ use rayon::prelude::*;
 use super::{
     matrix::{Matrix, MatrixMut},
     simd::{dot, exp},
-    threads,
-    threads::together,
+    threads::{self, together},
 };
 use crate::oracle::{
     prefill::{TextAttentionParams, TopKParams},
@@ -28,10 +27,9 @@ pub fn text_attention(
     attention_sum: &mut [f32],
     attention_max: &mut [f32],
 ) {
-    let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
-    let head_dim = params.head_dim as usize;
-    let stride = key_heads * head_dim;
-    let share = attention_sum.len().div_ceil(threads()).max(COLUMNS);
+    let (heads, head_dim) = (params.heads as usize, params.head_dim as usize);
+    let stride = params.key_heads as usize * head_dim;
+    let share = attention_sum.len().div_ceil(threads::count()).max(COLUMNS);
     let shares = attention_sum.par_chunks_mut(share).zip(attention_max.par_chunks_mut(share)).enumerate();
     let work = |(number, (sums, maxima)): (usize, (&mut [f32], &mut [f32]))| {
         let columns = sums.len();
@@ -46,7 +44,7 @@ pub fn text_attention(
             for head in 0..heads {
                 let query = &query[(start * heads + head) * head_dim..];
                 let query = Matrix::new(query, rows, head_dim, heads * head_dim);
-                let key = &key[head / (heads / key_heads) * head_dim..];
+                let key = &key[head / params.group() * head_dim..];
                 let key = Matrix::new(key, columns, head_dim, stride);
                 let mut scores_of_rows = MatrixMut::new(&mut scores[..rows * columns], rows, columns);
                 query.multiply(key.turned(), &mut scores_of_rows, false);

@@ -12,13 +12,17 @@ static POOL: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     ThreadPoolBuilder::new().num_threads(count()).thread_name(name).build().ok()
 });
 
-/// How many threads compute: what [`VARIABLE`] says, else one for each physical core that the process may use.
+/// How many threads compute: what [`VARIABLE`] says when this is asked first, else one for each physical core that the
+/// process may use.
 pub fn count() -> usize {
-    let asked = env::var(VARIABLE).ok().and_then(|text| text.parse().ok()).filter(|count| *count > 0);
-    asked.unwrap_or_else(|| {
-        let allowed = thread::available_parallelism().map_or(1, usize::from);
-        num_cpus::get_physical().clamp(1, allowed)
-    })
+    static COUNT: LazyLock<usize> = LazyLock::new(|| {
+        let asked = env::var(VARIABLE).ok().and_then(|text| text.parse().ok()).filter(|count| *count > 0);
+        asked.unwrap_or_else(|| {
+            let allowed = thread::available_parallelism().map_or(1, usize::from);
+            num_cpus::get_physical().clamp(1, allowed)
+        })
+    });
+    *COUNT
 }
 
 /// Runs `work`, whose parallel iterators are then this pool's; where no threads can be had, rayon's own.

@@ -40,6 +40,13 @@ pub struct CachedAttentionParams {
     pub scale: f32,
 }
 
+impl CachedAttentionParams {
+    /// Query heads that share a key head.
+    pub fn group(&self) -> usize {
+        (self.heads / self.key_heads) as usize
+    }
+}
+
 /// `softmax(scale q Kᵀ) V` of one row over the first `columns` rows of a cache, for every head. The shader takes heads
 /// of at most 256 components, a multiple of 4.
 ///

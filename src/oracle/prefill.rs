@@ -75,6 +75,13 @@ pub struct TextAttentionParams {
     pub scale: f32,
 }
 
+impl TextAttentionParams {
+    /// Query heads that share a key head.
+    pub fn group(&self) -> usize {
+        (self.heads / self.key_heads) as usize
+    }
+}
+
 /// `S_j = sum_i A_ij` and `M_j = max_i A_ij` of the mean over heads `A_ij` of the softmax attention from text
 /// row `i` to vision token `j` (MustDrop, stage P).
 ///
@@ -99,7 +106,7 @@ pub fn text_attention(
         let (mut total, mut highest) = (0.0, 0.0f64);
         for (query, log_sum) in query.chunks_exact(heads * head_dim).zip(log_sum.chunks_exact(heads)) {
             let weight = |head: usize| {
-                let key = &key[head / (heads / key_heads) * head_dim..][..head_dim];
+                let key = &key[head / params.group() * head_dim..][..head_dim];
                 let score = f64::from(params.scale) * dot(&query[head * head_dim..][..head_dim], key);
                 exp(score - f64::from(log_sum[head]))
             };
