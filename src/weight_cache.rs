@@ -107,7 +107,8 @@ pub(crate) struct CachedMatrix {
 }
 
 impl CachedMatrix {
-    fn bytes(&self) -> u64 {
+    /// Bytes in the file.
+    pub fn bytes(&self) -> u64 {
         let QuantisedParams { inputs, outputs, bits, .. } = self.params;
         match self.is_ggml {
             true => BlockMatrix::block_bytes(inputs as usize, outputs as usize, bits),

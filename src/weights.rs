@@ -4,7 +4,6 @@ use std::{fmt, str::FromStr};
 
 use crate::{
     error::{Error, Result},
-    oracle::quantised::QuantisedParams,
     quantise::Blocks,
 };
 
@@ -56,14 +55,9 @@ impl Precision {
         Some(if is_of_decoder { bits } else { 8 })
     }
 
-    /// Bytes of a matrix of that name, size and precision on an adapter.
-    pub fn matrix_bytes(self, name: &str, rows: usize, inputs: usize) -> u64 {
-        match self.bits_of(name, inputs) {
-            Some(bits) => {
-                QuantisedParams { rows: 0, inputs: inputs as u32, outputs: rows as u32, bits }.bytes()
-            }
-            None => (rows * inputs * if self.half { 2 } else { 4 }) as u64,
-        }
+    /// Bytes of so many numbers of matrices that are held as floats.
+    pub fn float_bytes(self, numbers: usize) -> u64 {
+        (numbers * if self.half { 2 } else { 4 }) as u64
     }
 
     /// The format that this is.

@@ -14,7 +14,8 @@ use crate::{
     error::{Error, Result},
     kernel::chunked,
     model::{Asked, LlavaModel, cache},
-    weight_cache,
+    oracle::quantised::QuantisedParams,
+    weight_cache::{self, CachedMatrix},
     weights::{Precision, WeightFormat},
 };
 
@@ -186,29 +187,30 @@ fn weights(shape: &ModelShape, precision: Precision, is_cpu: bool) -> (u64, u64)
     let sizes = shape.asked.iter().map(|asked| {
         let (rows, width) = (asked.shape[0], asked.shape.iter().skip(1).product::<usize>());
         let bits = precision.bits_of(&asked.name, width).filter(|_| asked.is_matrix);
-        (asked, rows, width, bits)
+        let quantised = bits.map(|bits| CachedMatrix {
+            params: QuantisedParams { rows: 0, inputs: width as u32, outputs: rows as u32, bits },
+            is_ggml: is_cpu && BlockMatrix::fits(width, rows),
+        });
+        (asked, rows, width, quantised)
     });
-    let kept: u64 = sizes
-        .clone()
-        .filter(|(.., bits)| bits.is_some())
-        .map(|(asked, rows, width, _)| precision.matrix_bytes(&asked.name, rows, width))
-        .sum();
+    let kept: u64 = sizes.clone().filter_map(|(.., quantised)| quantised).map(|matrix| matrix.bytes()).sum();
     let is_on_disk = shape.is_cached && kept >= weight_cache::LEAST_BYTES;
     let is_tied = !shape.asked.iter().any(|asked| asked.name.starts_with("lm_head."));
     let (mut held, mut peak) = (0, 0);
-    for (asked, rows, width, bits) in sizes {
-        held += match bits {
-            Some(bits) if is_cpu && BlockMatrix::fits(width, rows) => {
+    for (asked, rows, width, quantised) in sizes {
+        let numbers = rows * width;
+        held += match quantised {
+            Some(matrix) if matrix.is_ggml => {
                 // Products are computed from tiles of the blocks, which are left on disk if they are kept there at all.
                 let is_multiplied = is_tied || !asked.name.ends_with(".embed_tokens.weight");
-                let tiles = if is_multiplied { BlockMatrix::tile_bytes(width, rows, bits) } else { 0 };
-                tiles + if is_on_disk { 0 } else { BlockMatrix::block_bytes(width, rows, bits) }
+                let tiles = BlockMatrix::tile_bytes(width, rows, matrix.params.bits);
+                (if is_multiplied { tiles } else { 0 }) + if is_on_disk { 0 } else { matrix.bytes() }
             }
-            _ if asked.is_matrix => precision.matrix_bytes(&asked.name, rows, width),
-            _ => (rows * width * FLOAT) as u64,
+            Some(matrix) => matrix.bytes(),
+            None if asked.is_matrix => precision.float_bytes(numbers),
+            None => (numbers * FLOAT) as u64,
         };
-        let numbers = rows * width;
-        let converted = if bits.is_some() { numbers * FLOAT + numbers / 32 * 36 } else { 0 };
+        let converted = if quantised.is_some() { numbers * FLOAT + numbers / 32 * 36 } else { 0 };
         peak = peak.max(held + converted as u64);
     }
     (held, peak)
