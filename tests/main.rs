@@ -11,6 +11,8 @@ mod chat;
 mod checkpoint;
 mod cli;
 mod config;
+#[cfg(target_os = "linux")]
+mod counts;
 mod cpu;
 mod doctor;
 mod drop;

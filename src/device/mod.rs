@@ -121,6 +121,9 @@ impl Compute {
     }
 }
 
+/// Dispatches of a submission, at most; before that, what they compute bounds it (`kernel::submission`).
+const TASKS_MAX: usize = 1024;
+
 /// An adapter in use.
 #[derive(Debug, Clone)]
 struct Opened {
@@ -155,7 +158,11 @@ fn open_once(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Opened>
     let (raw, queue) = pollster::block_on(request).map_err(|error| Error::device(STEP, error))?;
     let setup =
         WgpuSetup { instance, adapter, device: raw.clone(), queue: queue.clone(), backend: info.backend };
-    let device = Device::wgpu_options().setup(setup).init().map_err(|error| Error::device(STEP, error))?;
+    let device = Device::wgpu_options()
+        .tasks_max(TASKS_MAX)
+        .setup(setup)
+        .init()
+        .map_err(|error| Error::device(STEP, error))?;
     let opened = Opened { device, raw, queue };
     open.insert(key, opened.clone());
     Ok(opened)

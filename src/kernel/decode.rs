@@ -40,7 +40,9 @@ pub fn cached_attention(query: &Tensor<3>, key: &Tensor<3>, value: &Tensor<3>, c
     };
     let shape = [1, heads * head_dim];
     if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
-        let launch = Launch::new(CACHED_ATTENTION).input(query).rows(key, columns).rows(value, columns);
+        let launch = Launch::new(CACHED_ATTENTION).floats(query, heads * head_dim);
+        let held = columns * key_heads * head_dim;
+        let launch = launch.floats(key, held).floats(value, held);
         let launch = launch.output(shape, DType::F32);
         return from_adapter(launch.run([params.heads, 1, 1], &params).remove(0));
     }
@@ -57,7 +59,7 @@ pub fn most_likely(logits: &Tensor<2>, temperature: f32) -> Tensor<1, Int> {
     let count = logits.dims()[1];
     let params = MostLikelyParams { count: count as u32, sharpness: 1.0 / temperature };
     if let Some(logits) = on_adapter(logits) {
-        let launch = Launch::new(MOST_LIKELY).input(logits).output([4], DType::U32);
+        let launch = Launch::new(MOST_LIKELY).floats(logits, count).output([4], DType::U32);
         return integers_from_adapter(launch.run([1, 1, 1], &params).remove(0));
     }
     let mut summary = [0; 4];
@@ -75,7 +77,9 @@ pub fn best_tokens(logits: &Tensor<2>) -> Tensor<1, Int> {
         loop {
             let groups = groups(&params);
             let shape = [groups as usize * BEST * 2];
-            let launch = Launch::new(BEST_TOKENS).input(entries).output(shape, DType::U32);
+            let launch = Launch::new(BEST_TOKENS)
+                .words(entries, (params.count << params.is_paired) as usize)
+                .output(shape, DType::U32);
             entries = launch.run([groups, 1, 1], &params).remove(0);
             if groups == 1 {
                 return integers_from_adapter(entries);
@@ -106,7 +110,10 @@ pub fn gather_rows(x: &Tensor<2>, index: &Tensor<1, Int>) -> Tensor<2> {
     let params = GatherRowsParams { rows: rows as u32, width: width as u32 };
     if let (Some(x), Some(index)) = (on_adapter(x), integers_on_adapter(index)) {
         let groups = [params.width.div_ceil(GATHER_ROWS.workgroup[0]), params.rows, 1];
-        let launch = Launch::new(GATHER_ROWS).rows(x, rows).input(index).output([rows, width], DType::F32);
+        let launch = Launch::new(GATHER_ROWS)
+            .somewhere(x, rows * width)
+            .words(index, rows)
+            .output([rows, width], DType::F32);
         return from_adapter(launch.run(groups, &params).remove(0));
     }
     let mut gathered = vec![0.0; rows * width];

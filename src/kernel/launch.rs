@@ -33,7 +33,7 @@ pub struct Kernel {
 impl KernelMetadata for Kernel {
     fn id(&self) -> KernelId {
         // The kernel itself is part of the id: burn keeps one pipeline per id, not per source.
-        KernelId::new::<Self>().info(*self).cube_dim(self.cube_dim().0)
+        KernelId::new::<Self>().mode(ExecutionMode::Unchecked).info(*self).cube_dim(self.cube_dim().0)
     }
 
     fn address_type(&self) -> ElemType {
@@ -43,7 +43,8 @@ impl KernelMetadata for Kernel {
 
 impl CubeKernel for Kernel {
     fn define(&self) -> KernelDefinition {
-        let settings = KernelSettings::new(self.cube_dim().0, ExecutionMode::Checked, AddressType::U32);
+        // Checked, every loop would count its rounds in 64 bits to end at last, and none be unrolled.
+        let settings = KernelSettings::new(self.cube_dim().0, ExecutionMode::Unchecked, AddressType::U32);
         KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
     }
 
@@ -84,19 +85,46 @@ impl Launch {
         Self { kernel, buffers: Vec::new(), bytes_read: 0 }
     }
 
-    /// Binds the next input; a strided view is made contiguous first.
-    pub fn input(self, tensor: CubeTensor) -> Self {
-        let rows = tensor.meta.shape()[0];
-        self.rows(tensor, rows)
+    /// Binds the next input, of 32-bit floats, of which the kernel reads the first `count`; a strided view is made
+    /// contiguous first.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer, or they are of another type: nothing else guards what a shader reads.
+    pub fn floats(self, tensor: CubeTensor, count: usize) -> Self {
+        assert_eq!(tensor.dtype, DType::F32, "{}: input {}", self.kernel.name, self.buffers.len());
+        self.words(tensor, count)
     }
 
-    /// As [`input`](Self::input), for a tensor of which the kernel reads the first `rows` only.
-    pub fn rows(mut self, tensor: CubeTensor, rows: usize) -> Self {
-        let shape = tensor.meta.shape();
-        let width: usize = shape.iter().skip(1).product();
-        self.bytes_read += (rows * width * tensor.dtype.size()) as u64;
+    /// As [`floats`](Self::floats), for `count` words of 32 bits, whatever they hold.
+    pub fn words(self, tensor: CubeTensor, count: usize) -> Self {
+        self.assert_holds(&tensor, count);
+        self.somewhere(tensor, count)
+    }
+
+    /// As [`words`](Self::words), for `count` words that lie where other inputs say.
+    pub fn somewhere(mut self, tensor: CubeTensor, count: usize) -> Self {
+        self.bytes_read += 4 * count as u64;
         self.buffers.push((into_contiguous(tensor), BufferIOAttr::ReadOnly));
         self
+    }
+
+    /// Binds a buffer that is read and written in place, of at least `count` words; nobody else may hold a tensor of it.
+    pub fn inout(mut self, tensor: CubeTensor, count: usize) -> Self {
+        self.assert_holds(&tensor, count);
+        assert!(tensor.is_contiguous(), "{}: a buffer written in place is whole", self.kernel.name);
+        self.buffers.push((tensor, BufferIOAttr::ReadWrite));
+        self
+    }
+
+    fn assert_holds(&self, tensor: &CubeTensor, count: usize) {
+        let held = tensor.meta.shape().num_elements() * tensor.dtype.size();
+        let (name, input) = (self.kernel.name, self.buffers.len());
+        assert!(
+            held >= 4 * count,
+            "{name}: input {input} holds {held} bytes of the {} that are read",
+            4 * count
+        );
     }
 
     /// Binds a new output of `shape`, on the device of the inputs.

@@ -40,7 +40,9 @@ pub fn attention(
     let params = attention_params(query, key, columns, past);
     let (wide, narrow) = ([rows, heads * head_dim], [rows, heads]);
     if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
-        let launch = Launch::new(ATTENTION).input(query).rows(key, columns).rows(value, columns);
+        let launch = Launch::new(ATTENTION).floats(query, rows * heads * head_dim);
+        let held = columns * key.meta.shape()[1] * head_dim;
+        let launch = launch.floats(key, held).floats(value, held);
         let launch = launch.output(wide, DType::F32).output(narrow, DType::F32);
         let mut outputs =
             launch.run([params.rows.div_ceil(ATTENTION.workgroup[1]), params.heads, 1], &params);
@@ -66,7 +68,8 @@ pub fn rms_norm(
     let params = RmsNormParams { rows: rows as u32, width: width as u32, has_delta, eps };
     let operands = (on_adapter(x), on_adapter(delta.unwrap_or(x)), on_adapter(weight));
     if let (Some(x), Some(delta), Some(weight)) = operands {
-        let launch = Launch::new(RMS_NORM).input(x).input(delta).input(weight);
+        let launch =
+            Launch::new(RMS_NORM).floats(x, rows * width).floats(delta, rows * width).floats(weight, width);
         let launch = launch.output([rows, width], DType::F32).output([rows, width], DType::F32);
         let mut outputs = launch.run([params.rows, 1, 1], &params);
         let sum = from_adapter(outputs.remove(0));
@@ -87,7 +90,10 @@ pub fn swiglu(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
     let across = groups.min(MAX_GROUPS);
     let params = SwigluParams { count: (rows * width) as u32, columns: across * workgroup };
     if let (Some(gate), Some(up)) = (on_adapter(gate), on_adapter(up)) {
-        let launch = Launch::new(SWIGLU).input(gate).input(up).output([rows, width], DType::F32);
+        let launch = Launch::new(SWIGLU)
+            .floats(gate, rows * width)
+            .floats(up, rows * width)
+            .output([rows, width], DType::F32);
         return from_adapter(launch.run([across, groups.div_ceil(across.max(1)), 1], &params).remove(0));
     }
     let mut gated = vec![0.0; rows * width];
@@ -110,7 +116,9 @@ pub fn float_vector(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     };
     if let (Some(x), Some(weight)) = (on_adapter(x), on_adapter(weight)) {
         let groups = [params.outputs.div_ceil(FLOAT_VECTOR.workgroup[1]), params.rows, 1];
-        let launch = Launch::new(FLOAT_VECTOR).input(x).input(weight).output([rows, outputs], DType::F32);
+        let launch = Launch::new(FLOAT_VECTOR).floats(x, rows * inputs);
+        let launch =
+            launch.words(weight, (outputs * inputs) >> params.is_half).output([rows, outputs], DType::F32);
         return from_adapter(launch.run(groups, &params).remove(0));
     }
     product(x, std::slice::from_ref(weight), None)
@@ -163,7 +171,10 @@ pub fn rotary(x: Tensor<3>, table: &Tensor<2>) -> Tensor<3> {
     let params = RotaryParams { tokens: tokens as u32, heads: heads as u32, head_dim: head_dim as u32 };
     if let (Some(x), Some(table)) = (on_adapter(&x), on_adapter(table)) {
         let groups = (params.heads * params.head_dim / 2).div_ceil(ROTARY.workgroup[0]);
-        let launch = Launch::new(ROTARY).input(x).input(table).output([tokens, heads, head_dim], DType::F32);
+        let launch = Launch::new(ROTARY)
+            .floats(x, tokens * heads * head_dim)
+            .floats(table, tokens * head_dim)
+            .output([tokens, heads, head_dim], DType::F32);
         return from_adapter(launch.run([groups, params.tokens, 1], &params).remove(0));
     }
     let device = x.device();

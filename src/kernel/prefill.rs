@@ -29,10 +29,11 @@ pub const COMPACT: Kernel =
 
 /// The logarithms of the rows' softmax denominators, `[rows, heads]`; see [`oracle::log_sum_exp`].
 pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2> {
-    let ([rows, heads, _], [columns, ..]) = (query.dims(), key.dims());
+    let ([rows, heads, head_dim], [columns, key_heads, _]) = (query.dims(), key.dims());
     let params = attention_params(query, key, columns, past);
     if let (Some(query), Some(key)) = (on_adapter(query), on_adapter(key)) {
-        let launch = Launch::new(LOG_SUM_EXP).input(query).input(key).output([rows, heads], DType::F32);
+        let launch = Launch::new(LOG_SUM_EXP).floats(query, rows * heads * head_dim);
+        let launch = launch.floats(key, columns * key_heads * head_dim).output([rows, heads], DType::F32);
         return from_adapter(launch.run([params.rows, params.heads, 1], &params).remove(0));
     }
     let mut log_sum = vec![0.0; rows * heads];
@@ -60,7 +61,9 @@ pub fn text_attention(
     };
     if let (Some(query), Some(key), Some(log_sum)) = (on_adapter(query), on_adapter(key), on_adapter(log_sum))
     {
-        let launch = Launch::new(TEXT_ATTENTION).input(query).input(key).input(log_sum);
+        let launch = Launch::new(TEXT_ATTENTION).floats(query, rows * heads * head_dim);
+        let launch =
+            launch.floats(key, (first + columns) * key_heads * head_dim).floats(log_sum, rows * heads);
         let launch = launch.output([columns], DType::F32).output([columns], DType::F32);
         let groups = [params.columns.div_ceil(TEXT_ATTENTION.workgroup[0]), 1, 1];
         let mut outputs = launch.run(groups, &params);
@@ -86,7 +89,7 @@ pub fn dual_attention(
     if let (Some(sum), Some(max), Some(key)) =
         (on_adapter(attention_sum), on_adapter(attention_max), integers_on_adapter(is_key))
     {
-        let launch = Launch::new(DUAL_ATTENTION).input(sum).input(max).input(key);
+        let launch = Launch::new(DUAL_ATTENTION).floats(sum, tokens).floats(max, tokens).words(key, tokens);
         let launch = launch.output([tokens], DType::F32).output([tokens], DType::U32);
         let mut outputs = launch.run([1, 1, 1], &params);
         let importance = from_adapter(outputs.remove(0));
@@ -104,7 +107,8 @@ pub fn top_k(score: &Tensor<1>, preferred: &Tensor<1, Int>, k: usize) -> Tensor<
     let [count] = score.dims();
     let params = TopKParams { count: count as u32, k: k as u32 };
     if let (Some(score), Some(preferred)) = (on_adapter(score), integers_on_adapter(preferred)) {
-        let launch = Launch::new(TOP_K).input(score).input(preferred).output([count], DType::U32);
+        let launch =
+            Launch::new(TOP_K).floats(score, count).words(preferred, count).output([count], DType::U32);
         let groups = [params.count.div_ceil(TOP_K.workgroup[0]), 1, 1];
         return integers_from_adapter(launch.run(groups, &params).remove(0));
     }
@@ -124,7 +128,7 @@ pub fn compact(
     let [count] = stays.dims();
     let params = CompactParams { count: count as u32, kept: kept as u32, offset: offset as u32 };
     if let (Some(stays), Some(is_key)) = (integers_on_adapter(stays), integers_on_adapter(is_key)) {
-        let launch = Launch::new(COMPACT).input(stays).input(is_key);
+        let launch = Launch::new(COMPACT).words(stays, count).words(is_key, count);
         let launch = launch.output([kept], DType::U32).output([kept], DType::U32);
         let groups = [params.count.div_ceil(COMPACT.workgroup[0]), 1, 1];
         let mut outputs = launch.run(groups, &params);

@@ -129,7 +129,8 @@ impl QuantisedMatrix {
                 let (Some(x), Some(words), Some(ranges)) = inputs else {
                     return nothing([rows, self.outputs()], &self.device);
                 };
-                let launch = Launch::new(kernel).input(x).input(words).input(ranges);
+                let launch = Launch::new(kernel).floats(x, rows * params.inputs as usize);
+                let launch = launch.words(words, params.words()).words(ranges, params.ranges());
                 let launch = launch.output([rows, self.outputs()], DType::F32);
                 from_adapter(launch.run(groups, &params).remove(0))
             }
@@ -167,9 +168,9 @@ impl QuantisedMatrix {
                 let (Some(words), Some(ranges), Some(index)) = inputs_of else {
                     return nothing([rows, inputs], &self.device);
                 };
-                let row_of = |all: &Tensor<1, Int>| all.dims()[0] / self.outputs().max(1) * rows;
-                let launch = Launch::new(QUANTISED_ROWS).rows(words, row_of(all_words));
-                let launch = launch.rows(ranges, row_of(all_ranges)).input(index);
+                let row_of = |all: &Tensor<1, Int>| all.dims()[0] / self.outputs().max(1);
+                let launch = Launch::new(QUANTISED_ROWS).somewhere(words, row_of(all_words) * rows);
+                let launch = launch.somewhere(ranges, row_of(all_ranges) * rows).words(index, rows);
                 let launch = launch.output([rows, inputs], DType::F32);
                 let words = params.inputs / 32 * params.bits;
                 let groups = [words.div_ceil(QUANTISED_ROWS.workgroup[0]), params.rows, 1];
