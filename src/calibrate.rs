@@ -20,12 +20,15 @@ use crate::{
     kernel::{
         self,
         chunked::{CausalMask, attention},
+        product::{Around, product},
         quantised::QuantisedMatrix,
         variants::{Unpack, Variants},
     },
 };
 
 const STEP: &str = "compare kernels on the device";
+/// Changes with the kernels that are compared.
+const KERNELS: u32 = 2;
 /// Measured runs of a variant, of which the fastest counts.
 const RUNS: usize = 2;
 /// Workgroup memory that the kernels over tiles need.
@@ -45,7 +48,7 @@ pub(crate) fn variants(device: &Device, name: &str, max_workgroup_bytes: u32) ->
     // variants differ in the last bits.
     static FOUND: Mutex<Remembered> = Mutex::new(Remembered::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = format!("{name} | {}", env!("CARGO_PKG_VERSION"));
+    let key = format!("{name} | {} | {KERNELS}", env!("CARGO_PKG_VERSION"));
     if let Some(variants) = found.get(&key) {
         return Ok(*variants);
     }
@@ -121,14 +124,18 @@ fn tiled_attention_is_faster(device: &Device) -> Result<bool> {
     Ok(tiled < time(burns, device)?)
 }
 
-/// The fastest way to multiply with quantised weights.
+/// The fastest way to multiply many rows.
 fn fastest_unpack(device: &Device) -> Result<Unpack> {
     const SIDE: usize = 512;
-    let matrix = QuantisedMatrix::arbitrary(SIDE, SIDE, 4, device, true);
+    let Some(matrix) = QuantisedMatrix::arbitrary(SIDE, SIDE, 4, device, true).operand() else {
+        return Ok(Unpack::default());
+    };
+    let matrix = [matrix];
     let x = Tensor::<2>::random([128, SIDE], Distribution::Default, device);
     let mut fastest = (Duration::MAX, Unpack::default());
     for unpack in Unpack::ALL {
-        let taken = time(|| drop(matrix.product(&x, unpack)), device)?;
+        let variants = Variants { unpack, ..Variants::default() };
+        let taken = time(|| drop(product(&x, &matrix, &Around::default(), variants)), device)?;
         if taken < fastest.0 {
             fastest = (taken, unpack);
         }

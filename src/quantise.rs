@@ -52,6 +52,42 @@ impl Blocks {
         Self { words, ranges, params }
     }
 
+    /// One matrix of the outputs that `order` names, as (matrix, output), all of the same inputs and bits.
+    pub fn gather(matrices: &[Self], order: &[(usize, usize)]) -> Self {
+        let params = QuantisedParams { outputs: order.len() as u32, ..matrices[0].params };
+        let lines = |of: fn(&Self) -> &[u32], count: usize| {
+            let mut all = Vec::with_capacity(count * order.len());
+            for line in 0..count {
+                all.extend(order.iter().map(|(matrix, output)| {
+                    let matrix = &matrices[*matrix];
+                    of(matrix)[line * matrix.params.outputs as usize + output]
+                }));
+            }
+            all
+        };
+        let blocks = params.inputs as usize / BLOCK;
+        let words = lines(|matrix| &matrix.words, blocks * params.bits as usize);
+        Self { words, ranges: lines(|matrix| &matrix.ranges, blocks), params }
+    }
+
+    /// The same matrix with room for a multiple of `outputs`; what is added is 0, and `params` stay.
+    pub fn padded(self, outputs: usize) -> Self {
+        let (held, padded) =
+            (self.params.outputs as usize, (self.params.outputs as usize).next_multiple_of(outputs));
+        if held == padded {
+            return self;
+        }
+        let pad = |lines: &[u32]| {
+            let mut all = Vec::with_capacity(lines.len() / held.max(1) * padded);
+            for line in lines.chunks_exact(held.max(1)) {
+                all.extend_from_slice(line);
+                all.resize(all.len() + padded - held, 0);
+            }
+            all
+        };
+        Self { words: pad(&self.words), ranges: pad(&self.ranges), params: self.params }
+    }
+
     /// Weights of outputs `from` to `to` as floats: `[inputs, to - from]`.
     pub fn columns(&self, from: usize, to: usize) -> Vec<f32> {
         let (outputs, bits) = (self.params.outputs as usize, self.params.bits as usize);

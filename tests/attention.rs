@@ -1,14 +1,14 @@
 //! The attention kernels and what surrounds them on an adapter, each against its oracle.
 
 use crate::common::{attention_params, noise};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect,
     device::Compute,
     kernel,
     oracle::{
         decode::{self, BEST, BestTokensParams, CachedAttentionParams, MostLikelyParams},
-        nn::{self, FloatVectorParams, RmsNormParams, SwigluParams},
+        nn::{self, RmsNormParams},
     },
 };
 
@@ -120,61 +120,15 @@ fn cached_attention() {
 fn rms_norm() {
     let device = adapter();
     for (rows, width) in [(1, 1), (3, 127), (2, 128), (65, 129), (4, 2048)] {
-        for has_delta in [0, 1] {
-            let params = RmsNormParams { rows: rows as u32, width: width as u32, has_delta, eps: 1e-5 };
-            let (x, delta, weight) = (noise(7, rows * width), noise(8, rows * width), noise(9, width));
-            let (mut sum, mut normed) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            nn::rms_norm(&params, &x, &delta, &weight, &mut sum, &mut normed);
-            let delta = tensor(&delta, [rows, width], &device);
-            let delta = Some(&delta).filter(|_| has_delta == 1);
-            let x = tensor(&x, [rows, width], &device);
-            let (found_sum, found) =
-                kernel::nn::rms_norm(&x, delta, &tensor(&weight, [width], &device), 1e-5);
-            assert_eq!(values(found_sum), sum, "{params:?}: one addition, one rounding");
-            // A sum of squares is right to its number of roundings; the largest result is sqrt(width).
-            let tolerance = f32::EPSILON * (4.0 + (width as f32).log2()) * (width as f32).sqrt().max(1.0);
-            assert_near(&values(found), &normed, tolerance, &format!("{params:?}"));
-        }
-    }
-}
-
-#[test]
-fn swiglu() {
-    let device = adapter();
-    for (rows, width) in [(1, 1), (1, 255), (2, 128), (3, 257)] {
-        let gate: Vec<f32> = noise(10, rows * width).iter().map(|value| value * 30.0).collect();
-        let up = noise(11, rows * width);
-        let params = SwigluParams { count: (rows * width) as u32, columns: 256 };
-        let mut expected = vec![0.0; gate.len()];
-        nn::swiglu(&params, &gate, &up, &mut expected);
-        let shape = [rows, width];
-        let found = kernel::nn::swiglu(&tensor(&gate, shape, &device), &tensor(&up, shape, &device));
-        // Values below 30, an exponential and a quotient: a few units in the last place of 30.
-        assert_near(&values(found), &expected, 30.0 * 4.0 * f32::EPSILON, &format!("{shape:?}"));
-    }
-}
-
-#[test]
-fn float_vector() {
-    let device = adapter();
-    for (rows, inputs, outputs) in [(1, 4, 1), (1, 64, 7), (2, 60, 8), (4, 132, 9), (3, 1024, 65)] {
-        let (x, weight) = (noise(12, rows * inputs), noise(13, outputs * inputs));
-        for dtype in [DType::F32, DType::F16] {
-            let weight = tensor(&weight, [outputs, inputs], &device).cast(dtype);
-            let rounded: Vec<u32> =
-                values(weight.clone().cast(DType::F32)).iter().map(|w| w.to_bits()).collect();
-            let params = FloatVectorParams {
-                rows: rows as u32,
-                inputs: inputs as u32,
-                outputs: outputs as u32,
-                is_half: 0,
-            };
-            let mut expected = vec![0.0; rows * outputs];
-            nn::float_vector(&params, &x, &rounded, &mut expected);
-            let found = kernel::nn::float_vector(&tensor(&x, [rows, inputs], &device), &weight);
-            let tolerance = inputs as f32 * f32::EPSILON;
-            assert_near(&values(found), &expected, tolerance, &format!("{params:?} of {dtype:?}"));
-        }
+        let params = RmsNormParams { rows: rows as u32, width: width as u32, eps: 1e-5 };
+        let (x, weight) = (noise(7, rows * width), noise(9, width));
+        let mut normed = vec![0.0; x.len()];
+        nn::rms_norm(&params, &x, &weight, &mut normed);
+        let x = tensor(&x, [rows, width], &device);
+        let found = kernel::nn::rms_norm(&x, &tensor(&weight, [width], &device), 1e-5);
+        // A sum of squares is right to its number of roundings; the largest result is sqrt(width).
+        let tolerance = f32::EPSILON * (4.0 + (width as f32).log2()) * (width as f32).sqrt().max(1.0);
+        assert_near(&values(found), &normed, tolerance, &format!("{params:?}"));
     }
 }
 

@@ -13,7 +13,7 @@ use mustdrop::{
     oracle::{
         self,
         decode::CachedAttentionParams,
-        nn::{RmsNormParams, RotaryParams, SwigluParams},
+        nn::{RmsNormParams, RotaryParams},
         prefill::{TextAttentionParams, TopKParams},
         vision::WindowSimilarityParams,
     },
@@ -201,20 +201,14 @@ fn blocks_need_whole_blocks_and_tiles() {
 #[test]
 fn norms() {
     for (rows, width) in [(1, 1), (3, 7), (1, 4096), (65, 33), (577, 192)] {
-        let (x, delta) = (noise(1, rows * width), noise(2, rows * width));
+        let x = noise(1, rows * width);
         let (weight, bias) = (noise(3, width), noise(4, width));
         let what = format!("{rows} x {width}");
-        for delta in [None, Some(&delta[..])] {
-            let (rows, has_delta) = (rows as u32, u32::from(delta.is_some()));
-            let params = RmsNormParams { rows, width: width as u32, has_delta, eps: 1e-5 };
-            let mut expected = [vec![0.0; x.len()], vec![0.0; x.len()]];
-            let [sum, normed] = &mut expected;
-            oracle::nn::rms_norm(&params, &x, delta.unwrap_or(&[]), &weight, sum, normed);
-            let (mut sum, mut normed) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
-            nn::rms_norm(&params, &x, delta, &weight, &mut sum, &mut normed);
-            assert_eq!(sum, expected[0], "{what}");
-            assert_near(&normed, &expected[1], rounding(width), &what);
-        }
+        let params = RmsNormParams { rows: rows as u32, width: width as u32, eps: 1e-5 };
+        let (mut expected, mut normed) = (vec![0.0; x.len()], vec![f32::NAN; x.len()]);
+        oracle::nn::rms_norm(&params, &x, &weight, &mut expected);
+        nn::rms_norm(&params, &x, &weight, &mut normed);
+        assert_near(&normed, &expected, rounding(width), &what);
         let mut normed = vec![f32::NAN; x.len()];
         nn::layer_norm(&x, &weight, &bias, 1e-5, &mut normed);
         for (x, normed) in x.chunks_exact(width).zip(normed.chunks_exact(width)) {
@@ -247,10 +241,17 @@ fn activations() {
         // From where an exponential is nothing to where it is everything.
         let gate: Vec<f32> = noise(1, count).into_iter().map(|x| 120.0 * x).collect();
         let up = noise(2, count);
-        let (mut expected, mut found) = (vec![0.0; count], vec![f32::NAN; count]);
-        oracle::nn::swiglu(&SwigluParams { count: count as u32, columns: 0 }, &gate, &up, &mut expected);
-        nn::swiglu(&gate, &up, &mut found);
-        assert_near(&found, &expected, 8.0 * f32::EPSILON, "swiglu");
+        let mut found = vec![f32::NAN; count];
+        // Rows of 1, and one row of all.
+        for inner in [1, count] {
+            let rows = gate.chunks_exact(inner).zip(up.chunks_exact(inner));
+            let joined: Vec<f32> = rows.flat_map(|(gate, up)| [gate, up].concat()).collect();
+            let gated =
+                gate.iter().zip(&up).map(|(g, u)| oracle::nn::activated(4, f64::from(*g)) * f64::from(*u));
+            let expected: Vec<f32> = gated.map(|value| value as f32).collect();
+            nn::swiglu(&joined, inner, &mut found);
+            assert_near(&found, &expected, 8.0 * f32::EPSILON, "swiglu");
+        }
         for factor in [1.0, 1.702] {
             nn::swish(&gate, factor, &mut found);
             let of = |x: f64| x / (1.0 + (-f64::from(factor) * x).exp());

@@ -30,6 +30,7 @@ mod package;
 mod plan;
 mod policies;
 mod preprocess;
+mod products;
 mod prompt;
 mod pruned;
 mod quantised;

@@ -13,7 +13,10 @@ use mustdrop::{
         variants::{Unpack, Variants},
     },
     model::LlavaModel,
-    oracle::quantised::{self as oracle, QuantisedParams},
+    oracle::{
+        nn::{self, ProductInputs, ProductParams},
+        quantised::{self as oracle, QuantisedParams},
+    },
     prompt::{Piece, Role, Turn, TurnPart},
     quantise::Blocks,
     tokenizer::Tokenizer,
@@ -30,52 +33,43 @@ fn values(x: Tensor<2>) -> Vec<f32> {
     x.into_data().try_to_vec().expect("float32")
 }
 
-/// The signature of the products' oracles.
-type Oracle = fn(&QuantisedParams, &[f32], &[u32], &[u32], &mut [f32]);
-
-/// Products of so many rows on both paths, each against the oracle.
-fn assert_products(rows: &[usize], unpack: Unpack, oracle: Oracle) {
+#[test]
+fn products_on_the_cpu_path() {
     for bits in [4, 8] {
         for (inputs, outputs) in [(32, 1), (96, 63), (576, 64), (64, 65), (192, 130)] {
             let blocks = Blocks::new(&noise(1, inputs * outputs), inputs, bits);
-            for &rows in rows {
+            let weights: Vec<f32> = (0..outputs)
+                .flat_map(|output| {
+                    let blocks = &blocks;
+                    (0..inputs / oracle::BLOCK).flat_map(move |number| {
+                        oracle::block(&blocks.params, &blocks.words, &blocks.ranges, number, output)
+                    })
+                })
+                .map(|weight| weight as f32)
+                .collect();
+            for rows in [1, 4, 5, 33] {
                 let x = noise(2, rows * inputs);
-                let params = QuantisedParams { rows: rows as u32, ..blocks.params };
+                let params = ProductParams {
+                    rows: rows as u32,
+                    inputs: inputs as u32,
+                    outputs: outputs as u32,
+                    columns: outputs as u32,
+                    ..ProductParams::default()
+                };
                 let mut expected = vec![0.0; rows * outputs];
-                oracle(&params, &x, &blocks.words, &blocks.ranges, &mut expected);
-                for device in &DEVICES {
-                    let (matrix, device) = matrix(&blocks, device);
-                    let x = Tensor::<2>::from_data(TensorData::new(x.clone(), [rows, inputs]), &device);
-                    let found = values(matrix.product(&x, unpack));
-                    // Sums of `inputs` products below 1, in some order.
-                    let tolerance = inputs as f32 * f32::EPSILON;
-                    for (found, expected) in found.iter().zip(&expected) {
-                        assert!((found - expected).abs() <= tolerance, "{params:?}: {found} for {expected}");
-                    }
+                let read = ProductInputs { x: &x, weight: &weights, norm: None, bias: &[], residual: &[] };
+                nn::product(&params, &read, &mut expected);
+                let (matrix, device) = matrix(&blocks, &DeviceSelect::Cpu);
+                let x = Tensor::<2>::from_data(TensorData::new(x.clone(), [rows, inputs]), &device);
+                let found = values(matrix.product(&x));
+                // Sums of `inputs` products below 1, in some order.
+                let tolerance = inputs as f32 * f32::EPSILON;
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!((found - expected).abs() <= tolerance, "{params:?}: {found} for {expected}");
                 }
             }
         }
     }
-}
-
-#[test]
-fn quantised_vector() {
-    assert_products(&[1, 4], Unpack::default(), oracle::quantised_vector);
-}
-
-#[test]
-fn quantised_matrix() {
-    assert_products(&[5, 8, 9], Unpack::Registers, oracle::quantised_matrix);
-}
-
-#[test]
-fn quantised_tile() {
-    assert_products(&[5, 32, 33], Unpack::Tile, oracle::quantised_tile);
-}
-
-#[test]
-fn quantised_weights_unpacked_for_burn() {
-    assert_products(&[5, 33], Unpack::Matrix, oracle::quantised_matrix);
 }
 
 #[test]

@@ -3,16 +3,21 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::common::repository;
-use mustdrop::{kernel::KERNELS, oracle};
+use mustdrop::{
+    kernel::{self, KERNELS, Kernel},
+    oracle,
+};
 use naga::{
     AddressSpace, Module, StorageAccess, TypeInner,
     valid::{Capabilities, ValidationFlags, Validator},
 };
 
+/// Every shader as its file has it, and every variant that is run.
 fn parsed() -> impl Iterator<Item = (&'static str, [u32; 3], Module)> {
-    KERNELS.iter().map(|kernel| {
-        let module = naga::front::wgsl::parse_str(kernel.source)
-            .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(kernel.source, kernel.name)));
+    KERNELS.iter().copied().chain(kernel::variants()).map(|kernel| {
+        let text = kernel.text();
+        let module = naga::front::wgsl::parse_str(&text)
+            .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(&text, kernel.name)));
         (kernel.name, kernel.workgroup, module)
     })
 }
@@ -35,6 +40,12 @@ fn the_kernel_table_holds_exactly_the_shaders_on_disk() {
     let in_table: BTreeSet<_> = KERNELS.iter().map(|kernel| kernel.name.to_owned()).collect();
     assert_eq!(on_disk, in_table);
     assert_eq!(in_table.len(), KERNELS.len(), "names are unique");
+}
+
+#[test]
+fn every_variant_is_another_text() {
+    let texts: BTreeSet<_> = kernel::variants().iter().map(Kernel::text).collect();
+    assert_eq!(texts.len(), kernel::variants().len(), "a constant that no file declares changes nothing");
 }
 
 #[test]

@@ -1,52 +1,90 @@
-// The product of a few rows with a matrix of floats, for decoding: bound by reading the weights once, which neighbouring
-// threads do side by side. Halves are unpacked by hand, so that adapters without 16-bit arithmetic can have them too.
+// The product of a few rows with a matrix of floats, for decoding: bound by reading the weights once, whatever the number
+// of rows. Halves are unpacked by hand, so that adapters without 16-bit arithmetic can have them too.
 
-struct Params {
-    rows: u32,    // of x
-    inputs: u32,  // columns of the matrix, a multiple of 4
-    outputs: u32, // rows of the matrix
-    is_half: u32, // whether weights have 16 bits: 0 or 1
-}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;      // [rows, inputs / 4]
+@group(0) @binding(1) var<storage, read_write> weight: array<vec2<u32>>; // [outputs, inputs] floats, or halves two by two
+@group(0) @binding(2) var<storage, read_write> norm: array<vec4<f32>>;   // [inputs / 4] weights of an RMSNorm of x, or anything
+@group(0) @binding(3) var<storage, read_write> bias: array<f32>;         // [all outputs], or anything
+@group(0) @binding(4) var<storage, read_write> residual: array<f32>;     // [rows, columns], or anything
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;            // [rows, columns]
+@group(0) @binding(6) var<uniform> params: Params;
 
-@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [rows, inputs / 4]
-@group(0) @binding(1) var<storage, read_write> weight: array<u32>;  // [outputs, inputs] floats, or halves two by two
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;       // [rows, outputs]
-@group(0) @binding(3) var<uniform> params: Params;
+const BITS: u32 = 32u;    // of a weight: 16 or 32
+const ROWS: u32 = 1u;     // of a workgroup: 1, 2 or 4
+const HAS_NORM: u32 = 0u; // 0 or 1
+const SHARES: u32 = 32u;  // threads an output
+const OUTPUTS: u32 = 8u;  // of a workgroup
 
-const SHARES: u32 = 16u; // threads an output
-const OUTPUTS: u32 = 8u; // of a workgroup
+var<workgroup> partial: array<vec4<f32>, SHARES * OUTPUTS>; // a component a row
 
-var<workgroup> partial: array<f32, SHARES * OUTPUTS>;
-
-// One row of threads an output; the y axis of the grid is the row of x.
+// One row of threads an output; the y axis of the grid counts ROWS rows of x.
 @compute @workgroup_size(SHARES, OUTPUTS)
 fn float_vector(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let output = group.x * OUTPUTS + local.y;
     let quads = params.inputs / 4u;
-    var sum = 0.0;
+    let output = group.x * OUTPUTS + local.y;
+    let first_row = params.start + group.y * ROWS;
+    var starts: array<u32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        // A row too many is computed from the last, and not stored.
+        starts[r] = min(first_row + r, params.rows - 1u) * quads;
+    }
+    var factors = vec4(1.0);
+    if HAS_NORM == 1u {
+        var squares = vec4(0.0);
+        for (var quad = thread; quad < quads; quad += SHARES * OUTPUTS) {
+            for (var r = 0u; r < ROWS; r++) {
+                let values = x[starts[r] + quad];
+                squares[r] += dot(values, values);
+            }
+        }
+        partial[thread] = squares;
+        workgroupBarrier();
+        for (var half = SHARES * OUTPUTS / 2u; half > 0u; half /= 2u) {
+            if thread < half {
+                partial[thread] += partial[thread + half];
+            }
+            workgroupBarrier();
+        }
+        factors = inverseSqrt(partial[0] / f32(params.inputs) + params.eps);
+        workgroupBarrier();
+    }
+    var sums = vec4(0.0);
     if output < params.outputs {
         for (var quad = local.x; quad < quads; quad += SHARES) {
             let at = output * quads + quad;
             var weights: vec4<f32>;
-            if params.is_half == 1u {
-                weights = vec4(unpack2x16float(weight[at * 2u]), unpack2x16float(weight[at * 2u + 1u]));
+            if BITS == 16u {
+                let halves = weight[at];
+                weights = vec4(unpack2x16float(halves.x), unpack2x16float(halves.y));
             } else {
-                let i = at * 4u;
-                weights = bitcast<vec4<f32>>(vec4(weight[i], weight[i + 1u], weight[i + 2u], weight[i + 3u]));
+                weights = vec4(bitcast<vec2<f32>>(weight[at * 2u]), bitcast<vec2<f32>>(weight[at * 2u + 1u]));
             }
-            sum += dot(x[group.y * quads + quad], weights);
+            if HAS_NORM == 1u {
+                weights *= norm[quad];
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                sums[r] += dot(x[starts[r] + quad], weights);
+            }
         }
     }
-    partial[thread] = sum;
+    partial[thread] = sums;
     workgroupBarrier();
-    if local.x == 0u && output < params.outputs {
-        for (var share = 1u; share < SHARES; share++) {
-            sum += partial[thread + share];
+    for (var half = SHARES / 2u; half > 0u; half /= 2u) {
+        if local.x < half {
+            partial[thread] += partial[thread + half];
         }
-        y[group.y * params.outputs + output] = sum;
+        workgroupBarrier();
+    }
+    // Of a pair of outputs, the even one's first thread stores both.
+    if local.x == 0u && local.y % 2u == 0u {
+        let even = partial[thread] * factors;
+        let odd = partial[thread + SHARES] * factors;
+        for (var r = 0u; r < ROWS; r++) {
+            store_pair(first_row + r, output, vec2(even[r], odd[r]));
+        }
     }
 }

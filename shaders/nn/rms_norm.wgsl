@@ -1,18 +1,15 @@
-// A residual sum and the RMSNorm of it (arXiv 1910.07467) in one pass over the rows, between the halves of a decoder layer.
+// RMSNorm (arXiv 1910.07467) of many rows; products of a few rows compute it themselves.
 
 struct Params {
     rows: u32,
-    width: u32,    // of a row
-    has_delta: u32, // whether there is something to add: 0 or 1
+    width: u32, // of a row
     eps: f32,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;      // [rows, width]
-@group(0) @binding(1) var<storage, read_write> delta: array<f32>;  // [rows, width], or anything
-@group(0) @binding(2) var<storage, read_write> weight: array<f32>; // [width]
-@group(0) @binding(3) var<storage, read_write> sum: array<f32>;    // [rows, width]: x + delta
-@group(0) @binding(4) var<storage, read_write> normed: array<f32>; // [rows, width]
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> weight: array<f32>; // [width]
+@group(0) @binding(2) var<storage, read_write> normed: array<f32>; // [rows, width]
+@group(0) @binding(3) var<uniform> params: Params;
 
 const WORKGROUP_SIZE: u32 = 128u;
 
@@ -24,12 +21,7 @@ fn rms_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     let start = group.x * params.width;
     var square = 0.0;
     for (var i = thread; i < params.width; i += WORKGROUP_SIZE) {
-        var value = x[start + i];
-        if params.has_delta == 1u {
-            value += delta[start + i];
-        }
-        sum[start + i] = value;
-        square = fma(value, value, square);
+        square = fma(x[start + i], x[start + i], square);
     }
     squares[thread] = square;
     workgroupBarrier();
@@ -41,6 +33,6 @@ fn rms_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     }
     let factor = inverseSqrt(squares[0] / f32(params.width) + params.eps);
     for (var i = thread; i < params.width; i += WORKGROUP_SIZE) {
-        normed[start + i] = sum[start + i] * factor * weight[i];
+        normed[start + i] = x[start + i] * factor * weight[i];
     }
 }

@@ -10,29 +10,16 @@ use super::{
 };
 use crate::oracle::nn::{RmsNormParams, RotaryParams};
 
-/// See [`oracle::rms_norm`](crate::oracle::nn::rms_norm); without `delta`, `sum` is `x`.
-pub fn rms_norm(
-    params: &RmsNormParams,
-    x: &[f32],
-    delta: Option<&[f32]>,
-    weight: &[f32],
-    sum: &mut [f32],
-    normed: &mut [f32],
-) {
+/// See [`oracle::rms_norm`](crate::oracle::nn::rms_norm).
+pub fn rms_norm(params: &RmsNormParams, x: &[f32], weight: &[f32], normed: &mut [f32]) {
     let width = params.width as usize;
     let at_once = rows_at_once(params.rows as usize, width) * width;
-    let work = |start: usize, sum: &mut [f32], normed: &mut [f32]| {
-        sum.copy_from_slice(&x[start..start + sum.len()]);
-        if let Some(delta) = delta {
-            add(sum, &delta[start..]);
-        }
-        rms_norm_rows(sum, weight, params.eps, normed);
-    };
-    if sum.len() <= at_once {
-        return work(0, sum, normed);
-    }
-    let shares = sum.par_chunks_mut(at_once).zip(normed.par_chunks_mut(at_once)).enumerate();
-    together(|| shares.for_each(|(share, (sum, normed))| work(share * at_once, sum, normed)));
+    shares(normed, at_once, |start, normed| rms_norm_rows(&x[start..], weight, params.eps, normed));
+}
+
+/// `x += delta`
+pub fn add_to(x: &mut [f32], delta: &[f32]) {
+    shares(x, rows_at_once(x.len(), 1), |start, x| add(x, &delta[start..]));
 }
 
 /// `x += delta`
@@ -110,10 +97,13 @@ fn rotate_rows(heads: usize, head_dim: usize, x: &[f32], table: &[f32], rotated:
     }
 }
 
-/// See [`oracle::swiglu`](crate::oracle::nn::swiglu).
-pub fn swiglu(gate: &[f32], up: &[f32], gated: &mut [f32]) {
-    shares(gated, rows_at_once(gate.len(), 1), |start, gated| {
-        gate_values(&gate[start..], &up[start..], gated)
+/// `silu(gate) up` (SwiGLU, arXiv 2002.05202), where each row of `x` holds the gates, then as many values.
+pub fn swiglu(x: &[f32], inner: usize, gated: &mut [f32]) {
+    let at_once = rows_at_once(gated.len() / inner.max(1), inner) * inner;
+    shares(gated, at_once, |start, gated| {
+        for (x, gated) in x[2 * start..].chunks_exact(2 * inner).zip(gated.chunks_exact_mut(inner)) {
+            gate_values(&x[..inner], &x[inner..], gated);
+        }
     });
 }
 

@@ -20,7 +20,7 @@ use burn_wgpu::{CubeBackend, CubeTensor};
 use super::{host::is_host, tally};
 
 /// One compute shader: its name is its entry point, its file and its oracle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     /// Entry point, file stem, and name of the oracle.
     pub name: &'static str,
@@ -28,12 +28,20 @@ pub struct Kernel {
     pub source: &'static str,
     /// Threads of a workgroup, as the shader declares them.
     pub workgroup: [u32; 3],
+    /// Constants of the shader that have another value than in the file.
+    constants: [(&'static str, u32); CONSTANTS],
 }
+
+/// Constants that may differ from the file, at most.
+const CONSTANTS: usize = 3;
 
 impl KernelMetadata for Kernel {
     fn id(&self) -> KernelId {
-        // The kernel itself is part of the id: burn keeps one pipeline per id, not per source.
-        KernelId::new::<Self>().mode(ExecutionMode::Unchecked).info(*self).cube_dim(self.cube_dim().0)
+        // burn keeps one pipeline per id, not per source.
+        KernelId::new::<Self>()
+            .mode(ExecutionMode::Unchecked)
+            .info((self.name, self.constants))
+            .cube_dim(self.cube_dim().0)
     }
 
     fn address_type(&self) -> ElemType {
@@ -49,11 +57,7 @@ impl CubeKernel for Kernel {
     }
 
     fn source(&self) -> Option<PrecompiledSource> {
-        Some(PrecompiledSource {
-            source: self.source.to_owned(),
-            entrypoint_name: self.name.to_owned(),
-            lang: "wgsl",
-        })
+        Some(PrecompiledSource { source: self.text(), entrypoint_name: self.name.to_owned(), lang: "wgsl" })
     }
 }
 
@@ -67,7 +71,27 @@ impl Kernel {
 impl Kernel {
     /// A kernel from its file, `[x, y, z]` threads a workgroup.
     pub const fn new(name: &'static str, source: &'static str, workgroup: [u32; 3]) -> Self {
-        Self { name, source, workgroup }
+        Self { name, source, workgroup, constants: [("", 0); CONSTANTS] }
+    }
+
+    /// The same kernel with another value of a constant that its file declares as `const NAME: u32 = …;`; three at most.
+    pub fn with(mut self, name: &'static str, value: u32) -> Self {
+        if let Some(free) = self.constants.iter_mut().find(|(known, _)| known.is_empty() || *known == name) {
+            *free = (name, value);
+        }
+        self
+    }
+
+    /// WGSL text with the constants that were set.
+    pub fn text(&self) -> String {
+        let mut text = self.source.to_owned();
+        for (name, value) in self.constants.iter().filter(|(name, _)| !name.is_empty()) {
+            let declaration = format!("const {name}: u32 = ");
+            let Some(start) = text.find(&declaration).map(|at| at + declaration.len()) else { continue };
+            let Some(length) = text[start..].find(';') else { continue };
+            text.replace_range(start..start + length, &format!("{value}u"));
+        }
+        text
     }
 }
 
@@ -109,6 +133,17 @@ impl Launch {
         self
     }
 
+    /// As [`words`](Self::words) if there is such an input; else binds `other`, which the kernel then does not read.
+    pub fn optional(mut self, tensor: Option<&CubeTensor>, other: &CubeTensor, count: usize) -> Self {
+        match tensor {
+            Some(tensor) => self.words(tensor.clone(), count),
+            None => {
+                self.buffers.push((other.clone(), BufferIOAttr::ReadOnly));
+                self
+            }
+        }
+    }
+
     /// Binds a buffer that is read and written in place, of at least `count` words; nobody else may hold a tensor of it.
     pub fn inout(mut self, tensor: CubeTensor, count: usize) -> Self {
         self.assert_holds(&tensor, count);
@@ -140,7 +175,7 @@ impl Launch {
         self
     }
 
-    /// Queues `groups` workgroups with `params` as the uniform, and returns the outputs in order.
+    /// Queues `groups` workgroups with `params` as the uniform, and returns what is written to, in order.
     pub fn run<P: bytemuck::NoUninit>(self, groups: [u32; 3], params: &P) -> Vec<CubeTensor> {
         let client = self.buffers[0].0.client.clone();
         let mut arguments = KernelArguments::new();
@@ -151,7 +186,7 @@ impl Launch {
         tally::note(self.bytes_read);
         let [x, y, z] = groups;
         client.launch(Box::new(self.kernel), CubeCount::Static(x, y, z), arguments);
-        let outputs = self.buffers.into_iter().filter(|(_, io)| *io == BufferIOAttr::WriteOnly);
+        let outputs = self.buffers.into_iter().filter(|(_, io)| *io != BufferIOAttr::ReadOnly);
         outputs.map(|(tensor, _)| tensor).collect()
     }
 }

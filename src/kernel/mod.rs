@@ -9,6 +9,7 @@ mod host;
 pub mod launch;
 pub mod nn;
 pub mod prefill;
+pub mod product;
 pub mod quantised;
 pub mod submission;
 pub mod tally;
@@ -31,22 +32,26 @@ pub const KERNELS: &[Kernel] = &[
     decode::GATHER_ROWS,
     decode::MOST_LIKELY,
     nn::ATTENTION,
-    nn::FLOAT_VECTOR,
     nn::RMS_NORM,
     nn::ROTARY,
-    nn::SWIGLU,
     prefill::COMPACT,
     prefill::DUAL_ATTENTION,
     prefill::LOG_SUM_EXP,
     prefill::TEXT_ATTENTION,
     prefill::TOP_K,
-    quantised::QUANTISED_MATRIX,
+    product::FLOAT_VECTOR,
+    product::PRODUCT_REGISTERS,
+    product::PRODUCT_TILE,
+    product::QUANTISED_VECTOR,
     quantised::QUANTISED_ROWS,
-    quantised::QUANTISED_TILE,
-    quantised::QUANTISED_VECTOR,
     vision::WINDOW_MERGE,
     vision::WINDOW_SIMILARITY,
 ];
+
+/// Every kernel with the constants that it is run with, where those are not its file's.
+pub fn variants() -> Vec<Kernel> {
+    product::variants()
+}
 
 /// The most workgroups a dispatch may have along one axis, on every adapter.
 const MAX_GROUPS: u32 = 65_535;

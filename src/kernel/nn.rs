@@ -9,20 +9,15 @@ use super::{
 };
 use crate::{
     cpu::{self, matrix::MatrixMut, product::Floats},
-    oracle::nn::{FloatVectorParams, RmsNormParams, RotaryParams, SwigluParams},
+    oracle::nn::{RmsNormParams, RotaryParams},
 };
 
 /// `shaders/nn/attention.wgsl`
 pub const ATTENTION: Kernel =
     Kernel::new("attention", include_str!("../../shaders/nn/attention.wgsl"), [8, 16, 1]);
-/// `shaders/nn/float_vector.wgsl`
-pub const FLOAT_VECTOR: Kernel =
-    Kernel::new("float_vector", include_str!("../../shaders/nn/float_vector.wgsl"), [16, 8, 1]);
 /// `shaders/nn/rms_norm.wgsl`
 pub const RMS_NORM: Kernel =
     Kernel::new("rms_norm", include_str!("../../shaders/nn/rms_norm.wgsl"), [128, 1, 1]);
-/// `shaders/nn/swiglu.wgsl`
-pub const SWIGLU: Kernel = Kernel::new("swiglu", include_str!("../../shaders/nn/swiglu.wgsl"), [256, 1, 1]);
 
 /// Components of a head that [`attention`] takes at most.
 pub const WIDEST_HEAD: usize = 128;
@@ -56,72 +51,18 @@ pub fn attention(
     (from_host(mixed, wide, &device), from_host(log_sum, narrow, &device))
 }
 
-/// `x + delta` and its RMSNorm; see [`oracle::rms_norm`](crate::oracle::nn::rms_norm).
-pub fn rms_norm(
-    x: &Tensor<2>,
-    delta: Option<&Tensor<2>>,
-    weight: &Tensor<1>,
-    eps: f32,
-) -> (Tensor<2>, Tensor<2>) {
+/// The RMSNorm of every row; see [`oracle::rms_norm`](crate::oracle::nn::rms_norm).
+pub fn rms_norm(x: &Tensor<2>, weight: &Tensor<1>, eps: f32) -> Tensor<2> {
     let [rows, width] = x.dims();
-    let has_delta = u32::from(delta.is_some());
-    let params = RmsNormParams { rows: rows as u32, width: width as u32, has_delta, eps };
-    let operands = (on_adapter(x), on_adapter(delta.unwrap_or(x)), on_adapter(weight));
-    if let (Some(x), Some(delta), Some(weight)) = operands {
-        let launch =
-            Launch::new(RMS_NORM).floats(x, rows * width).floats(delta, rows * width).floats(weight, width);
-        let launch = launch.output([rows, width], DType::F32).output([rows, width], DType::F32);
-        let mut outputs = launch.run([params.rows, 1, 1], &params);
-        let sum = from_adapter(outputs.remove(0));
-        return (sum, from_adapter(outputs.remove(0)));
-    }
-    let (mut sum, mut normed) = (vec![0.0; rows * width], vec![0.0; rows * width]);
-    let device = x.device();
-    let (x, delta, weight) = (host(x), delta.map(host), host(weight));
-    cpu::nn::rms_norm(&params, &x, delta.as_deref(), &weight, &mut sum, &mut normed);
-    (from_host(sum, [rows, width], &device), from_host(normed, [rows, width], &device))
-}
-
-/// `silu(gate) * up`; see [`oracle::swiglu`](crate::oracle::nn::swiglu).
-pub fn swiglu(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
-    let [rows, width] = gate.dims();
-    let workgroup = SWIGLU.workgroup[0];
-    let groups = ((rows * width) as u32).div_ceil(workgroup);
-    let across = groups.min(MAX_GROUPS);
-    let params = SwigluParams { count: (rows * width) as u32, columns: across * workgroup };
-    if let (Some(gate), Some(up)) = (on_adapter(gate), on_adapter(up)) {
-        let launch = Launch::new(SWIGLU)
-            .floats(gate, rows * width)
-            .floats(up, rows * width)
-            .output([rows, width], DType::F32);
-        return from_adapter(launch.run([across, groups.div_ceil(across.max(1)), 1], &params).remove(0));
-    }
-    let mut gated = vec![0.0; rows * width];
-    cpu::nn::swiglu(&host(gate), &host(up), &mut gated);
-    from_host(gated, [rows, width], &gate.device())
-}
-
-/// The most outputs that [`float_vector`] has workgroups for.
-pub const FLOAT_VECTOR_OUTPUTS: usize = (FLOAT_VECTOR.workgroup[1] * MAX_GROUPS) as usize;
-
-/// `x Wᵀ` for a few rows and a matrix of 16- or 32-bit floats, with inputs a multiple of 4 and at most
-/// [`FLOAT_VECTOR_OUTPUTS`] outputs; see [`oracle::float_vector`](crate::oracle::nn::float_vector).
-pub fn float_vector(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-    let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
-    let params = FloatVectorParams {
-        rows: rows as u32,
-        inputs: inputs as u32,
-        outputs: outputs as u32,
-        is_half: u32::from(weight.dtype() == DType::F16),
-    };
+    let params = RmsNormParams { rows: rows as u32, width: width as u32, eps };
     if let (Some(x), Some(weight)) = (on_adapter(x), on_adapter(weight)) {
-        let groups = [params.outputs.div_ceil(FLOAT_VECTOR.workgroup[1]), params.rows, 1];
-        let launch = Launch::new(FLOAT_VECTOR).floats(x, rows * inputs);
-        let launch =
-            launch.words(weight, (outputs * inputs) >> params.is_half).output([rows, outputs], DType::F32);
-        return from_adapter(launch.run(groups, &params).remove(0));
+        let launch = Launch::new(RMS_NORM).floats(x, rows * width).floats(weight, width);
+        let launch = launch.output([rows, width], DType::F32);
+        return from_adapter(launch.run([params.rows, 1, 1], &params).remove(0));
     }
-    product(x, std::slice::from_ref(weight), None)
+    let mut normed = vec![0.0; rows * width];
+    cpu::nn::rms_norm(&params, &host(x), &host(weight), &mut normed);
+    from_host(normed, [rows, width], &x.device())
 }
 
 /// `x Wᵀ + b` on the CPU path, with the rows of `W` in parts of 16- or 32-bit floats.
@@ -140,6 +81,21 @@ pub fn product(x: &Tensor<2>, parts: &[Tensor<2>], bias: Option<&Tensor<1>>) -> 
         }
     }
     from_host(y, [rows, outputs], &device)
+}
+
+/// `silu(gate) up` on the CPU path, where each row holds the gates, then as many values.
+pub fn swiglu(x: &Tensor<2>) -> Tensor<2> {
+    let [rows, width] = x.dims();
+    let mut gated = vec![0.0; rows * width / 2];
+    cpu::nn::swiglu(&host(x), width / 2, &mut gated);
+    from_host(gated, [rows, width / 2], &x.device())
+}
+
+/// `x + delta` on the CPU path.
+pub fn add(x: &Tensor<2>, delta: &Tensor<2>) -> Tensor<2> {
+    let mut sum = host(x).to_vec();
+    cpu::nn::add_to(&mut sum, &host(delta));
+    from_host(sum, x.dims(), &x.device())
 }
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` for each row, on the CPU path.

@@ -1,13 +1,13 @@
-//! Products with quantised weights.
+//! Matrices of quantised weights: where they lie, their rows, and products on the CPU path.
 
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{
-    Kernel, MAX_GROUPS, from_host, host, integers, join,
-    launch::{Launch, from_adapter, integers_on_adapter, on_adapter},
-    variants::Unpack,
+    Kernel, from_host, host, integers, join,
+    launch::{Launch, from_adapter, integers_on_adapter},
+    product::Operand,
 };
 use crate::{
     cpu::quantised::BlockMatrix,
@@ -15,23 +15,12 @@ use crate::{
     quantise::Blocks,
 };
 
-/// `shaders/nn/quantised_vector.wgsl`
-pub const QUANTISED_VECTOR: Kernel =
-    Kernel::new("quantised_vector", include_str!("../../shaders/nn/quantised_vector.wgsl"), [32, 4, 1]);
-/// `shaders/nn/quantised_matrix.wgsl`
-pub const QUANTISED_MATRIX: Kernel =
-    Kernel::new("quantised_matrix", include_str!("../../shaders/nn/quantised_matrix.wgsl"), [64, 1, 1]);
-/// `shaders/nn/quantised_tile.wgsl`
-pub const QUANTISED_TILE: Kernel =
-    Kernel::new("quantised_tile", include_str!("../../shaders/nn/quantised_tile.wgsl"), [16, 8, 1]);
 /// `shaders/nn/quantised_rows.wgsl`
 pub const QUANTISED_ROWS: Kernel =
     Kernel::new("quantised_rows", include_str!("../../shaders/nn/quantised_rows.wgsl"), [64, 1, 1]);
 
-/// Up to so many rows, [`QUANTISED_VECTOR`] once a row does less than the kernels for many.
-const FEW_ROWS: usize = 4;
-/// Bytes of the floats that [`Unpack::Matrix`] holds at a time.
-const UNPACKED_BYTES: usize = 32 << 20;
+/// Shaders read the words of so many outputs at once, and matrices on an adapter have room for a multiple.
+pub(crate) const OUTPUTS_AT_ONCE: usize = 4;
 /// Outputs that the CPU path unpacks at a time.
 const PANEL: usize = 512;
 
@@ -60,6 +49,7 @@ impl QuantisedMatrix {
         let params = blocks.params;
         let memory = match on_adapter {
             true => {
+                let blocks = blocks.padded(OUTPUTS_AT_ONCE);
                 Memory::Adapter { ranges: whole(blocks.ranges, device), words: whole(blocks.words, device) }
             }
             false => Memory::Host(Arc::new(blocks)),
@@ -75,6 +65,7 @@ impl QuantisedMatrix {
         // Numbers spread evenly over [-b, b] have the variance b² / 3.
         let bound = (3.0 / inputs as f32).sqrt();
         let half = |value: f32| u32::from(half::f16::from_f32(value).to_bits());
+        let outputs = if on_adapter { outputs.next_multiple_of(OUTPUTS_AT_ONCE) } else { outputs };
         let range = half(2.0 * bound / steps) | half(-bound) << 16;
         let blocks = inputs / 32 * outputs;
         let words = blocks * bits as usize;
@@ -108,44 +99,20 @@ impl QuantisedMatrix {
         self.device.clone()
     }
 
-    /// `x Wᵀ`, `[rows, inputs]` to `[rows, outputs]`; see [`oracle::quantised_matrix`]. `unpack` says how, for many
-    /// rows on an adapter.
-    pub fn product(&self, x: &Tensor<2>, unpack: Unpack) -> Tensor<2> {
-        let [rows, _] = x.dims();
-        let params = QuantisedParams { rows: rows as u32, ..self.params };
+    /// `x Wᵀ` on the CPU path, `[rows, inputs]` to `[rows, outputs]`.
+    pub fn product(&self, x: &Tensor<2>) -> Tensor<2> {
         match &self.memory {
             Memory::Host(blocks) => host_product(x, blocks),
-            Memory::Adapter { .. } if rows > FEW_ROWS && unpack == Unpack::Matrix => self.unpacked_product(x),
-            Memory::Adapter { words, ranges } => {
-                // A kernel, and the outputs and rows of one of its workgroups.
-                let (kernel, outputs_a_group, rows_a_group) = match unpack {
-                    _ if rows <= FEW_ROWS => (QUANTISED_VECTOR, 32, 1),
-                    Unpack::Tile => (QUANTISED_TILE, 64, 32),
-                    _ => (QUANTISED_MATRIX, 64, 8),
-                };
-                let groups =
-                    [params.outputs.div_ceil(outputs_a_group), params.rows.div_ceil(rows_a_group), 1];
-                let inputs = (on_adapter(x), integers_on_adapter(words), integers_on_adapter(ranges));
-                let (Some(x), Some(words), Some(ranges)) = inputs else {
-                    return nothing([rows, self.outputs()], &self.device);
-                };
-                let launch = Launch::new(kernel).floats(x, rows * params.inputs as usize);
-                let launch = launch.words(words, params.words()).words(ranges, params.ranges());
-                let launch = launch.output([rows, self.outputs()], DType::F32);
-                from_adapter(launch.run(groups, &params).remove(0))
-            }
+            Memory::Adapter { .. } => nothing([x.dims()[0], self.outputs()], &self.device),
         }
     }
 
-    /// The product by way of floats, some outputs at a time.
-    fn unpacked_product(&self, x: &Tensor<2>) -> Tensor<2> {
-        let (inputs, outputs) = (self.params.inputs as usize, self.outputs());
-        let part = (UNPACKED_BYTES / (4 * inputs.max(1))).clamp(1, MAX_GROUPS as usize);
-        let parts = (0..outputs).step_by(part).map(|from| {
-            let index = (from as u32..outputs.min(from + part) as u32).collect();
-            x.clone().matmul(self.rows(index).transpose())
-        });
-        join(parts.collect(), 1)
+    /// The matrix as shaders take it; `None` on the CPU path.
+    pub fn operand(&self) -> Option<Operand> {
+        let Memory::Adapter { words, ranges } = &self.memory else { return None };
+        let QuantisedParams { inputs, outputs, bits, .. } = self.params;
+        let (words, ranges) = (integers_on_adapter(words)?, integers_on_adapter(ranges)?);
+        Some(Operand::blocks(words, ranges, bits, inputs as usize, outputs as usize))
     }
 
     /// The rows `index`, `[rows, inputs]`; see [`oracle::quantised_rows`]. Every index must be below the outputs.
@@ -168,7 +135,9 @@ impl QuantisedMatrix {
                 let (Some(words), Some(ranges), Some(index)) = inputs_of else {
                     return nothing([rows, inputs], &self.device);
                 };
-                let row_of = |all: &Tensor<1, Int>| all.dims()[0] / self.outputs().max(1);
+                let outputs = self.outputs().next_multiple_of(OUTPUTS_AT_ONCE);
+                let params = QuantisedParams { outputs: outputs as u32, ..params };
+                let row_of = |all: &Tensor<1, Int>| all.dims()[0] / outputs.max(1);
                 let launch = Launch::new(QUANTISED_ROWS).somewhere(words, row_of(all_words) * rows);
                 let launch = launch.somewhere(ranges, row_of(all_ranges) * rows).words(index, rows);
                 let launch = launch.output([rows, inputs], DType::F32);

@@ -6,7 +6,7 @@ pub struct Variants {
     /// Whether attention of many rows is one kernel over tiles in workgroup memory, rather than burn's products
     /// around a softmax.
     pub attention: bool,
-    /// Where products of many rows unpack quantised weights.
+    /// Where products of many rows unpack their weights.
     pub unpack: Unpack,
     /// Whether the CPU path holds quantised weights in an adapter's blocks, to be compared with it, rather than in those it
     /// multiplies fast.
@@ -17,20 +17,18 @@ pub struct Variants {
     pub is_software: bool,
 }
 
-/// Where a product of many rows unpacks quantised weights.
+/// Where a product of many rows unpacks its weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unpack {
-    /// Each thread its own, into registers.
+    /// Each thread its own, into registers: `product_registers`.
     #[default]
     Registers,
-    /// A workgroup a tile, into its memory.
+    /// A workgroup a tile, into its memory: `product_tile`.
     Tile,
-    /// A few megabytes at a time into a matrix of floats, which burn multiplies with.
-    Matrix,
 }
 
 impl Unpack {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Registers, Self::Tile, Self::Matrix];
+    pub const ALL: [Self; 2] = [Self::Registers, Self::Tile];
 }

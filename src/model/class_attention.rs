@@ -39,9 +39,9 @@ impl ClassAttention {
         let [rows, width] = state.dims();
         let asking = if classes > 0 { classes } else { rows };
         let normed = self.norm.forward(state.clone());
-        let query = self.query.forward(normed.clone().slice([0..asking]));
+        let query = self.query.forward(&normed.clone().slice([0..asking]));
         let query = query.reshape([asking, self.heads, width / self.heads]);
-        let key = self.key.forward(normed).reshape([rows, self.heads, width / self.heads]);
+        let key = self.key.forward(&normed).reshape([rows, self.heads, width / self.heads]);
         let log_sum = kernel::prefill::log_sum_exp(&query, &key, rows);
         let (sum, _) = kernel::prefill::text_attention(&query, &key, &log_sum, classes, rows - classes);
         sum / asking as f32

@@ -9,7 +9,7 @@ use crate::{
     cancel,
     config::{Activation, FeatureSelect, ModelConfig, VisionConfig, VisionKind},
     error::Result,
-    kernel::variants::Variants,
+    kernel::{product::Around, variants::Variants},
 };
 
 /// A ViT with learned positions; CLIP's has a class token and a normalisation before its first layer, SigLIP's
@@ -128,7 +128,7 @@ impl VisionTower {
         let (patches, width) = (self.config.patches(), self.config.patch_values());
         let patches = TensorData::new(unfold(pixels, &self.config), [patches, width]);
         let patches = Tensor::from_data(patches, &self.position_embedding.device());
-        let mut rows = self.patch_embedding.forward(patches);
+        let mut rows = self.patch_embedding.forward(&patches);
         if let Some(class) = &self.class_embedding {
             rows = Tensor::cat(vec![class.clone().unsqueeze(), rows], 0);
         }
@@ -197,13 +197,13 @@ impl EncoderLayer {
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let normed = self.norm1.forward(x.clone());
         let [rows, width] = normed.dims();
-        let heads = |projection: &Linear| {
-            projection.forward(normed.clone()).reshape([rows, self.heads, width / self.heads])
-        };
+        let heads =
+            |projection: &Linear| projection.forward(&normed).reshape([rows, self.heads, width / self.heads]);
         let (query, key, value) = (heads(&self.query), heads(&self.key), heads(&self.value));
         let attended = everywhere(query, key, value, self.variants);
-        let x = x + self.out.forward(attended);
-        let inner = self.activation.forward(self.fc1.forward(self.norm2.forward(x.clone())));
-        x + self.fc2.forward(inner)
+        let x = self.out.forward_within(&attended, &Around { residual: Some(&x), ..Around::default() });
+        let activated = Around { activation: Some(self.activation), ..Around::default() };
+        let inner = self.fc1.forward_within(&self.norm2.forward(x.clone()), &activated);
+        self.fc2.forward_within(&inner, &Around { residual: Some(&x), ..Around::default() })
     }
 }

@@ -4,7 +4,12 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::{
     cpu::quantised::BlockMatrix,
-    kernel::{self, quantised::QuantisedMatrix, submission, variants::Variants},
+    kernel::{
+        self,
+        product::{Around, Operand},
+        quantised::QuantisedMatrix,
+        variants::Variants,
+    },
 };
 
 /// A matrix, or some of its rows, as it is held.
@@ -44,16 +49,21 @@ impl Weight {
         }
     }
 
-    /// `x Wᵀ`, as float32.
-    fn product(&self, x: &Tensor<2>, variants: Variants) -> Tensor<2> {
+    /// `x Wᵀ`, as float32, on the CPU path.
+    fn product(&self, x: &Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Quantised(weight) => weight.product(x, variants.unpack),
+            Self::Quantised(weight) => weight.product(x),
             Self::Blocks(weight) => kernel::quantised::block_product(x, weight),
-            Self::Floats(weight) if suits_vector(x, weight) => kernel::nn::float_vector(x, weight),
-            Self::Floats(weight) => match weight.dtype() {
-                DType::F32 => x.clone().matmul(weight.clone().transpose()),
-                dtype => x.clone().cast(dtype).matmul(weight.clone().transpose()).cast(DType::F32),
-            },
+            Self::Floats(weight) => kernel::nn::product(x, std::slice::from_ref(weight), None),
+        }
+    }
+
+    /// The matrix as shaders take it; `None` on the CPU path.
+    fn operand(&self) -> Option<Operand> {
+        match self {
+            Self::Floats(weight) => Operand::floats(weight),
+            Self::Quantised(weight) => weight.operand(),
+            Self::Blocks(_) => None,
         }
     }
 
@@ -72,7 +82,7 @@ impl Weight {
     }
 }
 
-/// `y = x Wᵀ + b`, with the rows of `W` in parts that the adapter can bind.
+/// `y = x Wᵀ + b`, with the rows of `W` in parts that the adapter can bind, or that were loaded apart.
 ///
 /// # Shapes
 ///
@@ -97,26 +107,52 @@ impl Linear {
 
     /// Applies the layer to `x`.
     ///
-    /// Half-precision weights multiply in half precision on an adapter, and as the float32 they stand for on the CPU; the
-    /// result is float32 either way, so that residuals, norms and softmax never lose bits.
+    /// Weights of all formats multiply as the float32 they stand for.
     ///
     /// # Shapes
     ///
     /// `x`: `[rows, inputs]`; result: `[rows, outputs]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let is_on_adapter = kernel::is_on_adapter(&x);
-        if let Some(floats) = (!is_on_adapter).then(|| self.floats()).flatten() {
-            return kernel::nn::product(&x, &floats, self.bias.as_ref());
-        }
-        let (rows, outputs) = (x.dims()[0], self.parts.iter().map(Weight::outputs).sum());
-        let at_once = submission::rows_at_once(x.dims()[1], outputs);
-        let piece = |start: usize| self.product(&x.clone().slice([start..rows.min(start + at_once)]));
-        let y = match rows <= at_once {
-            true => self.product(&x),
-            false => kernel::join((0..rows).step_by(at_once).map(piece).collect(), 0),
+    pub fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        self.forward_within(x, &Around::default())
+    }
+
+    /// Applies the layer with what is `around` it, whose bias is this layer's.
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward); gated, half as many columns.
+    pub fn forward_within(&self, x: &Tensor<2>, around: &Around) -> Tensor<2> {
+        let around = Around { bias: self.bias.as_ref(), ..*around };
+        let operands: Option<Vec<_>> = match kernel::is_on_adapter(x) {
+            true => self.parts.iter().map(Weight::operand).collect(),
+            false => None,
         };
-        match &self.bias {
-            Some(bias) => y + bias.clone().unsqueeze(),
+        match operands {
+            Some(operands) => kernel::product::product(x, &operands, &around, self.variants),
+            None => self.on_host(x, &around),
+        }
+    }
+
+    fn on_host(&self, x: &Tensor<2>, around: &Around) -> Tensor<2> {
+        let normed = around.norm.map(|(weight, eps)| kernel::nn::rms_norm(x, weight, eps));
+        let x = normed.as_ref().unwrap_or(x);
+        let y = match (self.floats(), &self.bias) {
+            (Some(floats), bias) => kernel::nn::product(x, &floats, bias.as_ref()),
+            (None, bias) => {
+                let y = kernel::join(self.parts.iter().map(|part| part.product(x)).collect(), 1);
+                match bias {
+                    Some(bias) => y + bias.clone().unsqueeze(),
+                    None => y,
+                }
+            }
+        };
+        let y = match (around.activation, around.is_gated) {
+            (Some(activation), true) => activation.gate(y),
+            (Some(activation), false) => activation.forward(y),
+            (None, _) => y,
+        };
+        match around.residual {
+            Some(residual) => kernel::nn::add(&y, residual),
             None => y,
         }
     }
@@ -129,26 +165,6 @@ impl Linear {
         };
         self.parts.iter().map(floats).collect()
     }
-
-    /// `x Wᵀ`, of not too many rows for one submission.
-    fn product(&self, x: &Tensor<2>) -> Tensor<2> {
-        let [rows, inputs] = x.dims();
-        let parts = self.parts.iter().map(|part| {
-            let flops = submission::flops(rows, inputs, part.outputs());
-            submission::before(flops, x, self.variants.is_software);
-            part.product(x, self.variants)
-        });
-        kernel::join(parts.collect(), 1)
-    }
-}
-
-/// Whether a product with `x` is one of few rows on an adapter, where reading the weights takes all the time, and
-/// of no more outputs than a dispatch has workgroups for.
-fn suits_vector(x: &Tensor<2>, weight: &Tensor<2>) -> bool {
-    const FEW: usize = 4;
-    let ([rows, inputs], [outputs, _]) = (x.dims(), weight.dims());
-    let is_small = rows <= FEW && outputs <= kernel::nn::FLOAT_VECTOR_OUTPUTS;
-    is_small && inputs.is_multiple_of(4) && kernel::is_on_adapter(x)
 }
 
 /// A table of rows (the token embedding) in parts that the adapter can bind.

@@ -6,7 +6,7 @@ use super::{
     attention::{Mixed, cached_attention},
     cache::{Held, KeyValueCache, LayerCache},
     linear::{Linear, RowTable},
-    loader::Loader,
+    loader::{Loader, Order},
     logits::Logits,
     norm::RmsNorm,
     rope::Rope,
@@ -20,7 +20,7 @@ use crate::{
         prefill::{PrefillFilter, Scores, Survivors},
     },
     error::Result,
-    kernel::{self, chunked::CausalMask, variants::Variants},
+    kernel::{self, chunked::CausalMask, product::Around, variants::Variants},
     weights::Precision,
 };
 
@@ -99,15 +99,15 @@ impl Decoder {
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
     pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
         let mut pass = Pass::new(&self.rope, positions, &x.device());
-        let mut stream = Stream { x, delta: None };
+        let mut x = x;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             if cancel::is_due() {
                 break;
             }
-            let attended = layer.attend(stream, &mut pass, cache);
-            stream = layer.finish(attended.x, attended.mixed.output);
+            let attended = layer.attend(&x, &mut pass, cache);
+            x = layer.finish(x, &attended.mixed.output);
         }
-        self.norm.add(stream.x, stream.delta).1
+        self.norm.forward(&x)
     }
 
     /// As [`forward`](Self::forward), but rows that `filter` drops behind a layer do not go on, and in the end
@@ -129,10 +129,10 @@ impl Decoder {
     ) -> Result<Tensor<2>> {
         let past: Vec<usize> = cache.rows_per_layer();
         let mut pass = Pass::new(&self.rope, positions, &x.device());
-        let mut stream = Stream { x, delta: None };
+        let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             cancel::check()?;
-            let Attended { mut x, mixed, query, held } = layer.attend(stream, &mut pass, cache);
+            let Attended { mixed, query, held } = layer.attend(&x, &mut pass, cache);
             let mut output = mixed.output;
             if filter.is_due(index) {
                 let scores = Scores { query: &query, keys: &held.trimmed_keys(), log_sum: mixed.log_sum };
@@ -143,7 +143,7 @@ impl Decoder {
                     pass = pass.of(&self.rope, &survivors);
                 }
             }
-            stream = layer.finish(x, output);
+            x = layer.finish(x, &output);
         }
         filter.finish()?;
         if filter.evicts() {
@@ -151,12 +151,12 @@ impl Decoder {
                 cache.layers[layer].keep(past[layer], &rows);
             }
         }
-        Ok(self.norm.add(stream.x, stream.delta).1)
+        Ok(self.norm.forward(&x))
     }
 
     /// The head's logits, row after row, `[rows, width]`, as long as they stay on the device.
     pub fn head(&self, rows: Tensor<2>) -> Logits {
-        Logits::new(self.head.forward(rows))
+        Logits::new(self.head.forward(&rows))
     }
 
     /// The head's logits, row after row, read back to the host.
@@ -177,13 +177,12 @@ impl Decoder {
 #[derive(Debug, Clone)]
 struct DecoderLayer {
     input_norm: RmsNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    /// Queries, keys and values.
+    projections: Linear,
     out: Linear,
     post_attention_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
+    /// Gates, and what they let through.
+    gate_and_up: Linear,
     down: Linear,
     activation: Activation,
     heads: usize,
@@ -197,22 +196,19 @@ impl DecoderLayer {
         let (width, inner, eps) = (config.hidden_size, config.intermediate_size, config.rms_norm_eps);
         let (heads, key_heads, head_dim) =
             (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
-        let projection = |part: &str, inputs, outputs| {
-            loader.linear(&format!("{name}.self_attn.{part}"), inputs, outputs, config.attention_bias)
-        };
-        let mlp = |part: &str, inputs, outputs| {
-            loader.linear(&format!("{name}.mlp.{part}"), inputs, outputs, config.mlp_bias)
-        };
+        let attention = |part: &str| format!("{name}.self_attn.{part}");
+        let mlp = |part: &str| format!("{name}.mlp.{part}");
+        let (queries, keys) = (config.query_size(), config.key_value_size());
+        let projections = [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)];
+        let projections = projections.map(|(part, outputs)| (attention(part), outputs));
+        let gate_and_up = ["gate_proj", "up_proj"].map(|part| (mlp(part), inner));
         let layer = Self {
             input_norm: loader.rms_norm(&format!("{name}.input_layernorm"), width, eps)?,
-            query: projection("q_proj", width, config.query_size())?,
-            key: projection("k_proj", width, config.key_value_size())?,
-            value: projection("v_proj", width, config.key_value_size())?,
-            out: projection("o_proj", config.query_size(), width)?,
+            projections: loader.joined(&projections, width, config.attention_bias, Order::Behind)?,
+            out: loader.linear(&attention("o_proj"), queries, width, config.attention_bias)?,
             post_attention_norm: loader.rms_norm(&format!("{name}.post_attention_layernorm"), width, eps)?,
-            gate: mlp("gate_proj", width, inner)?,
-            up: mlp("up_proj", width, inner)?,
-            down: mlp("down_proj", inner, width)?,
+            gate_and_up: loader.joined(&gate_and_up, width, config.mlp_bias, Order::InTurns)?,
+            down: loader.linear(&mlp("down_proj"), inner, width, config.mlp_bias)?,
             activation: config.hidden_act,
             heads,
             key_heads,
@@ -225,47 +221,45 @@ impl DecoderLayer {
 
     /// Bytes of the matrices.
     fn bytes(&self) -> u64 {
-        let Self { query, key, value, out, gate, up, down, .. } = self;
-        [query, key, value, out, gate, up, down].into_iter().map(Linear::bytes).sum()
+        let Self { projections, out, gate_and_up, down, .. } = self;
+        [projections, out, gate_and_up, down].into_iter().map(Linear::bytes).sum()
     }
 
-    /// Attention of the stream's rows to the cache and to themselves, before the output projection.
-    fn attend(&self, stream: Stream, pass: &mut Pass, cache: &mut LayerCache) -> Attended {
-        let (x, normed) = self.input_norm.add(stream.x, stream.delta);
-        let rows = normed.dims()[0];
-        let split = |projection: &Linear, heads: usize| {
-            projection.forward(normed.clone()).reshape([rows, heads, self.head_dim])
+    /// Attention of the rows `x` to the cache and to themselves, before the output projection.
+    fn attend(&self, x: &Tensor<2>, pass: &mut Pass, cache: &mut LayerCache) -> Attended {
+        let rows = x.dims()[0];
+        let around = Around { norm: self.input_norm.before(), ..Around::default() };
+        let projected = self.projections.forward_within(x, &around);
+        let split = |first: usize, heads: usize| {
+            let (first, width) = (first * self.head_dim, heads * self.head_dim);
+            projected.clone().narrow(1, first, width).reshape([rows, heads, self.head_dim])
         };
-        let query = kernel::nn::rotary(split(&self.query, self.heads), &pass.rotary);
-        let key = kernel::nn::rotary(split(&self.key, self.key_heads), &pass.rotary);
+        let query = kernel::nn::rotary(split(0, self.heads), &pass.rotary);
+        let key = kernel::nn::rotary(split(self.heads, self.key_heads), &pass.rotary);
         let past = cache.len();
-        let held = cache.extend(key, split(&self.value, self.key_heads));
+        let held = cache.extend(key, split(self.heads + self.key_heads, self.key_heads));
         let mixed = cached_attention(&query, &held, self.variants, || pass.mask(past));
-        Attended { x, mixed, query, held }
+        Attended { mixed, query, held }
     }
 
     /// The rest of the layer, row by row: output projection, residuals, MLP.
-    fn finish(&self, x: Tensor<2>, mixed: Tensor<2>) -> Stream {
-        let (x, normed) = self.post_attention_norm.add(x, Some(self.out.forward(mixed)));
-        let gate = self.gate.forward(normed.clone());
-        let gated = self.activation.gate(gate, self.up.forward(normed));
-        Stream { x, delta: Some(self.down.forward(gated)) }
+    fn finish(&self, x: Tensor<2>, mixed: &Tensor<2>) -> Tensor<2> {
+        let x = self.out.forward_within(mixed, &Around { residual: Some(&x), ..Around::default() });
+        let gated = self.gate_and_up.forward_within(
+            &x,
+            &Around {
+                norm: self.post_attention_norm.before(),
+                activation: Some(self.activation),
+                is_gated: true,
+                ..Around::default()
+            },
+        );
+        self.down.forward_within(&gated, &Around { residual: Some(&x), ..Around::default() })
     }
-}
-
-/// Hidden states between two layers; what the last layer adds to them waits for the next norm, which adds it in
-/// the same pass.
-struct Stream {
-    /// `[rows, width]`
-    x: Tensor<2>,
-    /// `[rows, width]`
-    delta: Option<Tensor<2>>,
 }
 
 /// What a layer's attention leaves for the rest of the layer, and for the filter.
 struct Attended {
-    /// The layer's input, `[rows, width]`.
-    x: Tensor<2>,
     mixed: Mixed,
     /// Rotated queries, `[rows, heads, head_dim]`.
     query: Tensor<3>,

@@ -1,8 +1,12 @@
 //! Turns stored tensors into weights on a device.
 
+mod joined;
+
 use std::{cell::RefCell, ops::Range};
 
 use burn::tensor::{DType, Distribution, Tensor, TensorData};
+
+pub use joined::Order;
 
 use super::{
     linear::{Linear, RowTable, Weight},
@@ -248,7 +252,7 @@ impl<'a> Loader<'a> {
         let dtype = if self.precision.half { DType::F16 } else { DType::F32 };
         let row_bytes = bits.map_or(width * dtype.size(), |bits| (width * bits as usize).div_ceil(8)) as u64;
         let part_rows = rows_per_part(rows, row_bytes, self.compute.info().max_binding_bytes);
-        Held { bits, dtype, part_rows }
+        Held { bits, dtype, row_bytes, part_rows }
     }
 
     /// Values of mean 0 and variance `1 / columns`.
@@ -277,6 +281,7 @@ struct Held {
     bits: Option<u32>,
     /// Of the floats, where it is not.
     dtype: DType,
+    row_bytes: u64,
     part_rows: usize,
 }
 

@@ -30,8 +30,13 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
-    /// Adds `delta` to `x`, `[rows, width]`, and returns the sum and its normalised rows.
-    pub fn add(&self, x: Tensor<2>, delta: Option<Tensor<2>>) -> (Tensor<2>, Tensor<2>) {
-        kernel::nn::rms_norm(&x, delta.as_ref(), &self.weight, self.eps as f32)
+    /// Normalises every row of `x`, `[rows, width]`.
+    pub fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        kernel::nn::rms_norm(x, &self.weight, self.eps as f32)
+    }
+
+    /// The same before a product.
+    pub fn before(&self) -> Option<(&Tensor<1>, f32)> {
+        Some((&self.weight, self.eps as f32))
     }
 }

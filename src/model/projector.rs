@@ -6,6 +6,7 @@ use super::{linear::Linear, loader::Loader};
 use crate::{
     config::{Activation, ModelConfig},
     error::Result,
+    kernel::product::Around,
 };
 
 /// `W2 act(W1 x + b1) + b2`
@@ -32,6 +33,7 @@ impl Projector {
 
     /// Vision features to decoder embeddings: `[tokens, vision width]` to `[tokens, text width]`.
     pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        self.linear_2.forward(self.activation.forward(self.linear_1.forward(features)))
+        let around = Around { activation: Some(self.activation), ..Around::default() };
+        self.linear_2.forward(&self.linear_1.forward_within(&features, &around))
     }
 }

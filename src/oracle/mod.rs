@@ -41,15 +41,28 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         "dual_attention" => {
             layout!(prefill::DualAttentionParams { tokens, global_threshold, individual_threshold })
         }
-        "float_vector" => layout!(nn::FloatVectorParams { rows, inputs, outputs, is_half }),
+        "float_vector" | "product_registers" | "product_tile" | "quantised_vector" => {
+            layout!(nn::ProductParams {
+                start,
+                rows,
+                inputs,
+                outputs,
+                first,
+                columns,
+                has_bias,
+                has_residual,
+                activation,
+                is_gated,
+                eps
+            })
+        }
         "gather_rows" => layout!(decode::GatherRowsParams { rows, width }),
         "most_likely" => layout!(decode::MostLikelyParams { count, sharpness }),
-        "quantised_matrix" | "quantised_rows" | "quantised_tile" | "quantised_vector" => {
+        "quantised_rows" => {
             layout!(quantised::QuantisedParams { rows, inputs, outputs, bits })
         }
-        "rms_norm" => layout!(nn::RmsNormParams { rows, width, has_delta, eps }),
+        "rms_norm" => layout!(nn::RmsNormParams { rows, width, eps }),
         "rotary" => layout!(nn::RotaryParams { tokens, heads, head_dim }),
-        "swiglu" => layout!(nn::SwigluParams { count, columns }),
         "text_attention" => {
             layout!(prefill::TextAttentionParams { rows, first, columns, heads, key_heads, head_dim, scale })
         }

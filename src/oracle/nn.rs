@@ -1,7 +1,5 @@
 //! Oracles of `shaders/nn`.
 
-use half::f16;
-
 use super::prefill::{LogSumExpParams, log_sum_exp};
 
 /// Sizes of [`attention`], laid out as the shader's uniform: those of a log-sum-exp, which it gives as well.
@@ -48,91 +46,127 @@ pub struct RmsNormParams {
     pub rows: u32,
     /// Width of a row.
     pub width: u32,
-    /// 1 if `delta` is added first, else 0.
-    pub has_delta: u32,
     /// Added to the mean square.
     pub eps: f32,
 }
 
-/// `sum = x + delta`, and `normed = sum / sqrt(mean(sum²) + eps) * weight` for each row (RMSNorm, arXiv 1910.07467).
+/// `x / sqrt(mean(x²) + eps) * weight` for each row (RMSNorm, arXiv 1910.07467).
 ///
 /// # Shapes
 ///
-/// - `x`, `sum`, `normed`: `[rows, width]`; so is `delta`, or it is not read
+/// - `x`, `normed`: `[rows, width]`
 /// - `weight`: `[width]`
-pub fn rms_norm(
-    params: &RmsNormParams,
-    x: &[f32],
-    delta: &[f32],
-    weight: &[f32],
-    sum: &mut [f32],
-    normed: &mut [f32],
-) {
-    sum.copy_from_slice(x);
-    if params.has_delta == 1 {
-        sum.iter_mut().zip(delta).for_each(|(sum, delta)| *sum += delta);
-    }
+pub fn rms_norm(params: &RmsNormParams, x: &[f32], weight: &[f32], normed: &mut [f32]) {
     let width = params.width as usize;
-    for (sum, normed) in sum.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
-        let square: f64 = sum.iter().map(|value| f64::from(*value).powi(2)).sum();
+    for (x, normed) in x.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
+        let square: f64 = x.iter().map(|value| f64::from(*value).powi(2)).sum();
         let factor = 1.0 / (square / width as f64 + f64::from(params.eps)).sqrt();
-        for ((normed, value), weight) in normed.iter_mut().zip(sum).zip(weight) {
+        for ((normed, value), weight) in normed.iter_mut().zip(x).zip(weight) {
             *normed = (f64::from(*value) * factor * f64::from(*weight)) as f32;
         }
     }
 }
 
-/// Sizes of [`swiglu`], laid out as the shader's uniform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+/// Sizes of [`product`], laid out as the shaders' uniform.
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct SwigluParams {
-    /// Values.
-    pub count: u32,
-    /// Threads along the grid's x axis.
-    pub columns: u32,
-}
-
-/// `gate / (1 + exp(-gate)) * up` (SwiGLU, arXiv 2002.05202). All slices are `[count]`.
-pub fn swiglu(params: &SwigluParams, gate: &[f32], up: &[f32], gated: &mut [f32]) {
-    for ((gated, gate), up) in gated.iter_mut().zip(gate).zip(up).take(params.count as usize) {
-        let gate = f64::from(*gate);
-        *gated = (gate / (1.0 + (-gate).exp()) * f64::from(*up)) as f32;
-    }
-}
-
-/// Sizes of [`float_vector`], laid out as the shader's uniform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct FloatVectorParams {
-    /// Rows of `x`.
+pub struct ProductParams {
+    /// The first row of `x` that is multiplied.
+    pub start: u32,
+    /// The one behind the last.
     pub rows: u32,
     /// Columns of the matrix; a multiple of 4.
     pub inputs: u32,
     /// Rows of the matrix.
     pub outputs: u32,
-    /// 1 if weights are 16-bit floats, two a word and the first in its lower half, else 0.
-    pub is_half: u32,
+    /// Of all outputs, the number of this matrix's first.
+    pub first: u32,
+    /// Columns of `y`.
+    pub columns: u32,
+    /// 1 if a bias is added, else 0.
+    pub has_bias: u32,
+    /// 1 if a residual is added, else 0.
+    pub has_residual: u32,
+    /// Of the sum: 0 none, 1 QuickGELU, 2 GELU, 3 GELU by tanh, 4 SiLU, 5 ReLU.
+    pub activation: u32,
+    /// 1 if outputs come in pairs, of which the first, activated, is multiplied with the second, else 0.
+    pub is_gated: u32,
+    /// Of the norm.
+    pub eps: f32,
 }
 
-/// `y = x Wᵀ`, with the bits of `W` in words.
+/// What [`product`] reads.
+#[derive(Debug, Clone, Copy)]
+pub struct ProductInputs<'a> {
+    /// `[rows, inputs]`
+    pub x: &'a [f32],
+    /// `[outputs, inputs]`, whatever the format that stands for them.
+    pub weight: &'a [f32],
+    /// `[inputs]`: weights of an RMSNorm of `x`.
+    pub norm: Option<&'a [f32]>,
+    /// `[all outputs]`, or nothing.
+    pub bias: &'a [f32],
+    /// `[rows, columns]`, or nothing.
+    pub residual: &'a [f32],
+}
+
+/// `y = activation(norm(x) Wᵀ + bias) + residual`; with pairs of outputs `y = activation(first) * second`. All shaders that
+/// multiply with a matrix compute it: of a few rows or many, of floats or blocks, with workgroup memory or without.
 ///
 /// # Shapes
 ///
-/// - `x`: `[rows, inputs]`
-/// - `weight`: `[outputs, inputs]`, or half as many words
-/// - `y`: `[rows, outputs]`
-pub fn float_vector(params: &FloatVectorParams, x: &[f32], weight: &[u32], y: &mut [f32]) {
-    let (inputs, outputs) = (params.inputs as usize, params.outputs as usize);
-    let weight_at = |i: usize| match params.is_half {
-        1 => f16::from_bits((weight[i / 2] >> (i % 2 * 16)) as u16).to_f64(),
-        _ => f64::from(f32::from_bits(weight[i])),
+/// `y`: `[rows, columns]`, of which the matrix's outputs are written.
+pub fn product(params: &ProductParams, read: &ProductInputs, y: &mut [f32]) {
+    let (inputs, columns, first) = (params.inputs as usize, params.columns as usize, params.first as usize);
+    let mut normed = read.x.to_vec();
+    if let Some(weight) = read.norm {
+        let norm = RmsNormParams { rows: params.rows, width: params.inputs, eps: params.eps };
+        rms_norm(&norm, read.x, weight, &mut normed);
+    }
+    let sum = |row: usize, output: usize| {
+        let (x, weight) = (&normed[row * inputs..][..inputs], &read.weight[output * inputs..][..inputs]);
+        let sum: f64 = x.iter().zip(weight).map(|(x, weight)| f64::from(*x) * f64::from(*weight)).sum();
+        sum + if params.has_bias == 1 { f64::from(read.bias[first + output]) } else { 0.0 }
     };
-    for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs)) {
-        for (output, y) in y.iter_mut().enumerate() {
-            let products = x.iter().enumerate().map(|(i, x)| f64::from(*x) * weight_at(output * inputs + i));
-            *y = products.sum::<f64>() as f32;
+    for row in params.start as usize..params.rows as usize {
+        for output in 0..params.outputs as usize {
+            let value = activated(params.activation, sum(row, output));
+            if params.is_gated == 0 {
+                let at = row * columns + first + output;
+                let residual = if params.has_residual == 1 { f64::from(read.residual[at]) } else { 0.0 };
+                y[at] = (value + residual) as f32;
+            } else if output % 2 == 0 {
+                y[row * columns + (first + output) / 2] = (value * sum(row, output + 1)) as f32;
+            }
         }
     }
+}
+
+/// An activation by its number, see [`ProductParams`].
+pub fn activated(activation: u32, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match activation {
+        1 => x * sigmoid(1.702 * x),
+        2 => x * normal_distribution(x),
+        3 => x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))),
+        4 => x * sigmoid(x),
+        5 => x.max(0.0),
+        _ => x,
+    }
+}
+
+/// `Φ(x)`, by integrating the density from 0 in steps of 2⁻¹⁰ (Simpson's rule).
+fn normal_distribution(x: f64) -> f64 {
+    let density = |t: f64| (-t * t / 2.0).exp() / std::f64::consts::TAU.sqrt();
+    // Beyond 9 deviations nothing is left that 53 bits show.
+    let end = x.clamp(-9.0, 9.0);
+    let pairs = (end.abs() * 512.0).ceil().max(1.0);
+    let step = end / (2.0 * pairs);
+    let inner = (0..pairs as u32).map(|i| {
+        let t = 2.0 * f64::from(i) * step;
+        density(t) + 4.0 * density(t + step) + density(t + 2.0 * step)
+    });
+    0.5 + inner.sum::<f64>() * step / 3.0
 }
 
 /// Sizes of [`rotary`], laid out as the shader's uniform.

@@ -1,4 +1,4 @@
-//! Oracles of the products with quantised weights, and the format itself.
+//! The format of quantised weights, and the oracle of their rows.
 //!
 //! The inputs of a matrix `[outputs, inputs]` are cut into blocks of 32. Each block of each output holds 32 whole
 //! numbers of 4 or 8 bits and two 16-bit floats: a weight is `minimum + scale * number`. That is 5 or 9 bits a weight.
@@ -13,11 +13,11 @@ use half::f16;
 /// Weights in a block.
 pub const BLOCK: usize = 32;
 
-/// Sizes of the products with quantised weights, laid out as the shaders' uniform.
+/// Sizes of [`quantised_rows`] and of a matrix, laid out as the shader's uniform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct QuantisedParams {
-    /// Rows of `x`, or of the result.
+    /// Rows of the result.
     pub rows: u32,
     /// Columns of the matrix; a multiple of 32.
     pub inputs: u32,
@@ -66,49 +66,6 @@ pub fn block(
         let number = word >> (i % params.per_word() * bits) & ((1 << bits) - 1);
         minimum + scale * f64::from(number)
     })
-}
-
-/// `y = x Wᵀ` for a few rows of `x`.
-///
-/// # Shapes
-///
-/// - `x`: `[rows, inputs]`
-/// - `words`, `ranges`: as the module has them
-/// - `y`: `[rows, outputs]`
-pub fn quantised_vector(params: &QuantisedParams, x: &[f32], words: &[u32], ranges: &[u32], y: &mut [f32]) {
-    quantised_matrix(params, x, words, ranges, y);
-}
-
-/// `y = x Wᵀ` for many rows of `x`.
-///
-/// # Shapes
-///
-/// As [`quantised_vector`].
-pub fn quantised_matrix(params: &QuantisedParams, x: &[f32], words: &[u32], ranges: &[u32], y: &mut [f32]) {
-    let (inputs, outputs) = (params.inputs as usize, params.outputs as usize);
-    let mut sums = vec![0.0; params.rows as usize];
-    for output in 0..outputs {
-        sums.fill(0.0);
-        for number in 0..inputs / BLOCK {
-            let weights = block(params, words, ranges, number, output);
-            for (sum, x) in sums.iter_mut().zip(x.chunks_exact(inputs)) {
-                let x = &x[number * BLOCK..][..BLOCK];
-                *sum += x.iter().zip(weights).map(|(x, weight)| f64::from(*x) * weight).sum::<f64>();
-            }
-        }
-        for (row, sum) in sums.iter().enumerate() {
-            y[row * outputs + output] = *sum as f32;
-        }
-    }
-}
-
-/// [`quantised_matrix`], which the shader computes by tiles that a workgroup shares.
-///
-/// # Shapes
-///
-/// As [`quantised_vector`].
-pub fn quantised_tile(params: &QuantisedParams, x: &[f32], words: &[u32], ranges: &[u32], y: &mut [f32]) {
-    quantised_matrix(params, x, words, ranges, y);
 }
 
 /// The rows `index` of the matrix: embeddings of tokens.
