@@ -18,8 +18,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use crate::{
     error::{Error, Result},
     kernel::{
-        self,
-        chunked::{CausalMask, attention},
+        attention::attention,
         product::{Around, product},
         quantised::QuantisedMatrix,
         variants::{Unpack, Variants},
@@ -112,16 +111,16 @@ fn time(work: impl Fn(), device: &Device) -> Result<Duration> {
     Ok(fastest)
 }
 
-/// Whether the kernel over tiles beats burn's products, on as many rows as a picture has: on a few, what counts is the
-/// number of dispatches, of which burn needs more.
+/// Whether attention by tiles beats a thread a row, on as many rows as a picture has.
 fn tiled_attention_is_faster(device: &Device) -> Result<bool> {
     const ROWS: usize = 512;
     let heads = || Tensor::<3>::random([ROWS, 2, 64], Distribution::Default, device);
     let (query, key, value) = (heads(), heads(), heads());
-    let mask = CausalMask::new(ROWS, 0, device);
-    let tiled = time(|| drop(kernel::nn::attention(&query, &key, &value, ROWS, 0)), device)?;
-    let burns = || drop(attention(query.clone(), key.clone(), value.clone(), Some(&mask)));
-    Ok(tiled < time(burns, device)?)
+    let time_of = |is_tiled| {
+        let variants = Variants { attention: is_tiled, ..Variants::default() };
+        time(|| drop(attention(&query, &key, &value, ROWS, 0, variants)), device)
+    };
+    Ok(time_of(true)? < time_of(false)?)
 }
 
 /// The fastest way to multiply many rows.

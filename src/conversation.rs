@@ -245,6 +245,7 @@ impl Conversation {
             return Ok((shown, true));
         }
         let pixels = self.llava.preprocessor.run(picture)?;
+        cancel::check()?;
         let model = &self.llava.model;
         let pruned = pruning.map(|pruning| model.encode_image_pruned(&pixels.values, pruning)).transpose()?;
         let shown = Shown {

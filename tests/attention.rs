@@ -5,10 +5,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect,
     device::Compute,
-    kernel,
+    kernel::{self, attention::Heads, variants::Variants},
     oracle::{
-        decode::{self, BEST, BestTokensParams, CachedAttentionParams, MostLikelyParams},
-        nn::{self, RmsNormParams},
+        decode::{self, AttentionJoinParams, BEST, BestTokensParams, MostLikelyParams},
+        nn::{self, RmsNormParams, RotaryAppendParams},
     },
 };
 
@@ -36,83 +36,178 @@ fn assert_near(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-#[test]
-fn attention() {
-    let device = adapter();
-    // Rows, rows before them, room beyond them, heads, heads of keys, components.
-    for (rows, past, room, heads, key_heads, head_dim) in [
-        (1, 0, 0, 1, 1, 4),
-        (5, 0, 3, 2, 2, 64),
-        (15, 17, 0, 4, 2, 32),
-        (16, 0, 0, 3, 1, 128),
-        (17, 1, 255, 2, 2, 36),
-        (65, 31, 0, 6, 3, 20),
-        (130, 0, 1, 1, 1, 128),
-    ] {
-        let columns = rows + past;
-        for sees_all in [false, true] {
-            let past = if sees_all { columns } else { past };
-            let params = attention_params((rows, columns, past), (heads, key_heads, head_dim));
-            let query = noise(1, rows * heads * head_dim);
-            // What lies beyond the columns must not be read.
-            let mut key = noise(2, columns * key_heads * head_dim);
-            let mut value = noise(3, columns * key_heads * head_dim);
-            key.resize((columns + room) * key_heads * head_dim, f32::NAN);
-            value.resize((columns + room) * key_heads * head_dim, f32::NAN);
-            let (mut mixed, mut log_sum) = (vec![0.0; query.len()], vec![0.0; rows * heads]);
-            nn::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
+/// Whether many rows are by tiles.
+const VARIANTS: [bool; 2] = [false, true];
 
-            let shape = [columns + room, key_heads, head_dim];
-            let (found, found_log_sum) = kernel::nn::attention(
-                &tensor(&query, [rows, heads, head_dim], &device),
-                &tensor(&key, shape, &device),
-                &tensor(&value, shape, &device),
-                columns,
-                past,
-            );
+/// Attention in both variants against the oracle, of rows behind `past` others with `room` behind them in the cache.
+fn assert_attention(rows: usize, past: usize, room: usize, heads: (usize, usize, usize), device: &Device) {
+    let columns = rows + past;
+    let (count, key_heads, head_dim) = heads;
+    for sees_all in [false, true] {
+        let past = if sees_all { columns } else { past };
+        let params = attention_params((rows, columns, past), heads);
+        let query = noise(1, rows * count * head_dim);
+        // What lies beyond the columns must not be read.
+        let mut key = noise(2, columns * key_heads * head_dim);
+        let mut value = noise(3, columns * key_heads * head_dim);
+        key.resize((columns + room) * key_heads * head_dim, f32::NAN);
+        value.resize((columns + room) * key_heads * head_dim, f32::NAN);
+        let (mut mixed, mut log_sum) = (vec![0.0; query.len()], vec![0.0; rows * count]);
+        nn::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
+
+        let shape = [columns + room, key_heads, head_dim];
+        let query = tensor(&query, [rows, count, head_dim], device);
+        let (key, value) = (tensor(&key, shape, device), tensor(&value, shape, device));
+        for is_tiled in VARIANTS {
+            let variants = Variants { attention: is_tiled, ..Variants::default() };
+            let found = kernel::attention::attention(&query, &key, &value, columns, past, variants);
             // Scores are sums of `head_dim` products below 1, scaled; weights of values below 1 sum to 1.
             let tolerance = (head_dim + columns) as f32 * f32::EPSILON;
-            assert_near(&values(found), &mixed, tolerance, &format!("{params:?}"));
-            let tolerance = (head_dim + columns) as f32 * f32::EPSILON * 4.0;
-            assert_near(&values(found_log_sum), &log_sum, tolerance, &format!("log sum of {params:?}"));
+            let what = format!("{params:?}, tiles {is_tiled}");
+            assert_near(&values(found.output), &mixed, tolerance, &what);
+            assert_near(&values(found.log_sum), &log_sum, 4.0 * tolerance, &format!("log sum, {what}"));
         }
     }
 }
 
 #[test]
-fn cached_attention() {
+fn attention_and_attention_rows() {
     let device = adapter();
-    for (columns, room, heads, key_heads, head_dim) in [
-        (1, 0, 1, 1, 4),
-        (63, 1, 9, 3, 64),
-        (127, 129, 2, 2, 128),
-        (128, 0, 4, 1, 36),
-        (129, 0, 2, 1, 256),
-        (640, 128, 1, 1, 132),
+    // Rows, rows before them, room behind them; heads, heads of keys, components.
+    for (rows, past, room, heads) in [
+        (15, 17, 0, (4, 2, 32)),
+        (16, 0, 0, (3, 1, 128)),
+        (17, 1, 255, (2, 2, 36)),
+        (65, 31, 0, (6, 3, 20)),
+        (130, 0, 1, (1, 1, 128)),
+        // No multiple of 4, and too wide for tiles.
+        (33, 5, 0, (2, 1, 6)),
+        (9, 3, 2, (2, 1, 160)),
     ] {
-        let params = CachedAttentionParams {
-            columns: columns as u32,
-            heads: heads as u32,
-            key_heads: key_heads as u32,
-            head_dim: head_dim as u32,
-            scale: 1.0 / (head_dim as f32).sqrt(),
-        };
-        let query = noise(4, heads * head_dim);
-        let mut key = noise(5, columns * key_heads * head_dim);
-        let mut value = noise(6, columns * key_heads * head_dim);
-        key.resize((columns + room) * key_heads * head_dim, f32::NAN);
-        value.resize((columns + room) * key_heads * head_dim, f32::NAN);
-        let mut mixed = vec![0.0; query.len()];
-        decode::cached_attention(&params, &query, &key, &value, &mut mixed);
-        let shape = [columns + room, key_heads, head_dim];
-        let found = kernel::decode::cached_attention(
-            &tensor(&query, [1, heads, head_dim], &device),
-            &tensor(&key, shape, &device),
-            &tensor(&value, shape, &device),
-            columns,
+        assert_attention(rows, past, room, heads, &device);
+    }
+}
+
+#[test]
+fn attention_split() {
+    let device = adapter();
+    for (rows, past, room, heads) in [
+        (1, 0, 0, (1, 1, 4)),
+        (1, 62, 1, (9, 3, 64)),
+        (1, 63, 0, (2, 2, 128)),
+        (1, 64, 0, (4, 1, 36)),
+        (1, 128, 129, (2, 1, 256)),
+        (1, 639, 128, (1, 1, 132)),
+        (5, 0, 3, (2, 2, 64)),
+        (8, 60, 0, (4, 2, 32)),
+        (7, 250, 7, (6, 2, 20)),
+        (2, 30, 0, (2, 1, 7)),
+        // Too wide to be shared out.
+        (3, 70, 0, (2, 1, 260)),
+    ] {
+        assert_attention(rows, past, room, heads, &device);
+    }
+}
+
+#[test]
+fn attention_join() {
+    // What its shader joins is what `attention_split` leaves; the oracle is held to attention as a whole.
+    let (columns, head_dim) = (130, 8);
+    let params = attention_params((1, columns, columns), (1, 1, head_dim));
+    let (query, key, value) =
+        (noise(1, head_dim), noise(2, columns * head_dim), noise(3, columns * head_dim));
+    let (mut expected, mut expected_log) = ([0.0; 8], [0.0]);
+    nn::attention(&params, &query, &key, &value, &mut expected, &mut expected_log);
+    let (mut sums, mut totals) = (Vec::new(), Vec::new());
+    for tile in key.chunks(64 * head_dim).zip(value.chunks(64 * head_dim)) {
+        let scores: Vec<f32> = tile.0.chunks(head_dim).map(|k| params.scale * dot(&query, k)).collect();
+        let highest = scores.iter().copied().fold(f32::MIN, f32::max);
+        let weights: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
+        let values = tile.1.chunks(head_dim).zip(&weights);
+        sums.extend(
+            values
+                .fold([0.0; 8], |sums, (value, weight)| std::array::from_fn(|i| sums[i] + weight * value[i])),
         );
-        let tolerance = (head_dim + columns) as f32 * f32::EPSILON;
-        assert_near(&values(found), &mixed, tolerance, &format!("{params:?}"));
+        totals.extend([highest, weights.iter().sum()]);
+    }
+    let params = AttentionJoinParams { rows: 1, heads: 1, head_dim: 8, tiles: 3 };
+    let (mut mixed, mut log_sum) = ([0.0; 8], [0.0]);
+    decode::attention_join(&params, &sums, &totals, &mut mixed, &mut log_sum);
+    assert_near(&mixed, &expected, 16.0 * f32::EPSILON, "mixed");
+    assert_near(&log_sum, &expected_log, 16.0 * f32::EPSILON, "log sum");
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[test]
+fn attention_of_packed_rows() {
+    let device = adapter();
+    for (rows, heads, head_dim) in [(1, 1, 4), (7, 2, 16), (50, 3, 64), (33, 2, 6)] {
+        let width = heads * head_dim;
+        let projected = noise(4, rows * 3 * width);
+        let part = |number: usize| -> Vec<f32> {
+            projected.chunks(3 * width).flat_map(|row| row[number * width..][..width].to_vec()).collect()
+        };
+        let params = attention_params((rows, rows, rows), (heads, heads, head_dim));
+        let (mut mixed, mut log_sum) = (vec![0.0; rows * width], vec![0.0; rows * heads]);
+        nn::attention(&params, &part(0), &part(1), &part(2), &mut mixed, &mut log_sum);
+        for device in [Device::flex(), device.clone()] {
+            let projected = tensor(&projected, [rows, 3 * width], &device);
+            for is_tiled in VARIANTS {
+                let variants = Variants { attention: is_tiled, ..Variants::default() };
+                let found = kernel::attention::packed_attention(&projected, heads, variants);
+                let tolerance = (head_dim + rows) as f32 * f32::EPSILON;
+                assert_near(&values(found), &mixed, tolerance, &format!("{params:?}, tiles {is_tiled}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn rotary_append() {
+    let device = adapter();
+    for (rows, past, room, heads) in [
+        (1, 0, 0, Heads { queries: 1, keys: 1, dim: 2 }),
+        (1, 5, 3, Heads { queries: 32, keys: 8, dim: 128 }),
+        (3, 63, 1, Heads { queries: 4, keys: 2, dim: 62 }),
+        (65, 1, 0, Heads { queries: 3, keys: 3, dim: 66 }),
+        (577, 0, 9, Heads { queries: 4, keys: 1, dim: 8 }),
+    ] {
+        let Heads { queries, keys: key_heads, dim } = heads;
+        let (projected, table) = (noise(1, rows * (queries + 2 * key_heads) * dim), noise(2, rows * dim));
+        // What lies before and behind the new rows stays as it is.
+        let held = noise(3, (past + rows + room) * key_heads * dim);
+        let params = RotaryAppendParams {
+            rows: rows as u32,
+            heads: queries as u32,
+            key_heads: key_heads as u32,
+            head_dim: dim as u32,
+            past: past as u32,
+        };
+        let (mut keys, mut all, mut query) = (held.clone(), held.clone(), vec![0.0; rows * queries * dim]);
+        nn::rotary_append(&params, &projected, &table, &mut keys, &mut all, &mut query);
+        for device in [Device::flex(), device.clone()] {
+            let shape = [past + rows + room, key_heads, dim];
+            let (mut found_keys, mut found_values) =
+                (tensor(&held, shape, &device), tensor(&held, shape, &device));
+            let projected = tensor(&projected, [rows, (queries + 2 * key_heads) * dim], &device);
+            let table = tensor(&table, [rows, dim], &device);
+            let found = kernel::attention::rotary_append(
+                &projected,
+                &table,
+                heads,
+                past,
+                &mut found_keys,
+                &mut found_values,
+            );
+            let what = format!("{params:?}");
+            // Two products and a sum of values below 1: three roundings of at most 2 * 2^-24 each.
+            assert_near(&values(found), &query, 6.0 * f32::EPSILON, &what);
+            assert_near(&values(found_keys), &keys, 6.0 * f32::EPSILON, &what);
+            assert_eq!(values(found_values), all, "{what}");
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use mustdrop::{
     },
     oracle::{
         self,
-        decode::CachedAttentionParams,
         nn::{RmsNormParams, RotaryParams},
         prefill::{TextAttentionParams, TopKParams},
         vision::WindowSimilarityParams,
@@ -84,22 +83,18 @@ fn attention_of_one_row() {
             (3000, (6, 6, 100)),
         ])
     {
-        let params = CachedAttentionParams {
-            columns: columns as u32,
-            heads: heads as u32,
-            key_heads: key_heads as u32,
-            head_dim: head_dim as u32,
-            scale: 1.0 / (head_dim as f32).sqrt(),
-        };
+        let params = attention_params((1, columns, columns), (heads, key_heads, head_dim));
         let query = noise(1, heads * head_dim);
         let mut key = noise(2, columns * key_heads * head_dim);
         let mut value = noise(3, columns * key_heads * head_dim);
         key.resize((columns + 3) * key_heads * head_dim, f32::NAN);
         value.resize((columns + 3) * key_heads * head_dim, f32::NAN);
         let (mut expected, mut found) = (vec![0.0; query.len()], vec![f32::NAN; query.len()]);
-        oracle::decode::cached_attention(&params, &query, &key, &value, &mut expected);
-        attention::cached_attention(&params, &query, &key, &value, &mut found);
+        let (mut expected_log, mut found_log) = (vec![0.0; heads], vec![f32::NAN; heads]);
+        oracle::nn::attention(&params, &query, &key, &value, &mut expected, &mut expected_log);
+        attention::cached_attention(&params, &query, &key, &value, &mut found, &mut found_log);
         assert_near(&found, &expected, rounding(columns), &format!("{params:?}"));
+        assert_near(&found_log, &expected_log, rounding(columns), &format!("{params:?}"));
     }
 }
 

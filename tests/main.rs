@@ -23,7 +23,6 @@ mod gguf;
 mod golden;
 #[cfg(feature = "hub")]
 mod hub;
-mod kernels;
 mod library;
 mod model;
 mod package;

@@ -9,6 +9,7 @@ struct Params {
     head_dim: u32,  // a multiple of 4, at most 128
     past: u32,      // row i sees columns 0 to past + i
     scale: f32,     // of the scores
+    is_packed: u32, // whether queries, keys and values of a row lie behind each other in one buffer
 }
 
 @group(0) @binding(0) var<storage, read_write> query: array<vec4<f32>>; // [rows, heads, head_dim / 4]
@@ -42,9 +43,14 @@ fn attention(
     let head = group.y;
     let key_head = head / (params.heads / params.key_heads);
     let quads = params.head_dim / 4u;
+    let packed = params.heads + 2u * params.key_heads;
+    let query_stride = select(params.heads, packed, params.is_packed == 1u);
+    let key_stride = select(params.key_heads, packed, params.is_packed == 1u);
+    let first_key = select(key_head, params.heads + key_head, params.is_packed == 1u);
+    let first_value = select(key_head, params.heads + params.key_heads + key_head, params.is_packed == 1u);
     for (var i = thread; i < ROWS * quads; i += ROWS * SHARES) {
         let at = min(first + i / quads, params.rows - 1u);
-        rows_tile[i] = query[(at * params.heads + head) * quads + i % quads] * params.scale;
+        rows_tile[i] = query[(at * query_stride + head) * quads + i % quads] * params.scale;
     }
 
     var highest = LOWEST;
@@ -57,7 +63,7 @@ fn attention(
         workgroupBarrier();
         for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
             let at = min(tile + i / quads, params.columns - 1u);
-            columns_tile[i] = key[(at * params.key_heads + key_head) * quads + i % quads];
+            columns_tile[i] = key[(at * key_stride + first_key) * quads + i % quads];
         }
         workgroupBarrier();
         for (var column = local.x; column < COLUMNS; column += SHARES) {
@@ -71,7 +77,7 @@ fn attention(
         workgroupBarrier();
         for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
             let at = min(tile + i / quads, params.columns - 1u);
-            columns_tile[i] = value[(at * params.key_heads + key_head) * quads + i % quads];
+            columns_tile[i] = value[(at * key_stride + first_value) * quads + i % quads];
         }
         var new_highest = highest;
         for (var column = 0u; column < COLUMNS; column++) {

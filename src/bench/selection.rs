@@ -22,7 +22,7 @@ struct Layer {
     number: usize,
     query: Tensor<3>,
     keys: Tensor<3>,
-    log_sum: Option<Tensor<2>>,
+    log_sum: Tensor<2>,
     hidden: Tensor<2>,
 }
 
@@ -40,8 +40,8 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
                 number,
                 query: timing::noise([rows, heads, text.head_dim], &device),
                 keys: timing::noise([rows, text.num_key_value_heads, text.head_dim], &device),
-                // Where attention leaves it behind, the selection has it for nothing.
-                log_sum: bench.compute.variants().attention.then(|| timing::noise([rows, heads], &device)),
+                // Attention leaves it behind: the selection has it for nothing.
+                log_sum: timing::noise([rows, heads], &device),
                 hidden: timing::noise([rows, text.hidden_size], &device),
             }
         })
@@ -57,7 +57,7 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
         let mut filter = PrefillFilter::new(pruning, patches, depth);
         filter.add_picture(TEXT.0, &candidates);
         for Layer { number, query, keys, log_sum, hidden } in &layers {
-            let scores = Scores { query, keys, log_sum: log_sum.clone() };
+            let scores = Scores { query, keys, log_sum, past: 0 };
             if let Some(survivors) = filter.survivors(*number, scores)? {
                 // Hidden states and the output of attention.
                 kernel::decode::gather_rows(hidden, &survivors.rows);

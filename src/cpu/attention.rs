@@ -8,7 +8,7 @@ use super::{
     simd::{Heads, exp, head_dots, highest, mix, sum},
     threads::{self, together},
 };
-use crate::oracle::{decode::CachedAttentionParams, nn::AttentionParams};
+use crate::oracle::nn::AttentionParams;
 
 /// Query rows whose scores of one head are in memory at a time.
 const BLOCK: usize = 64;
@@ -34,7 +34,7 @@ pub fn attention(
     });
 }
 
-/// See [`oracle::log_sum_exp`](crate::oracle::prefill::log_sum_exp).
+/// See [`oracle::log_sum_exp`](crate::oracle::nn::log_sum_exp).
 pub fn log_sum_exp(params: &AttentionParams, query: &[f32], key: &[f32], log_sum: &mut [f32]) {
     in_blocks(params, query, key, log_sum, std::iter::repeat(()), |_, ()| ());
 }
@@ -105,31 +105,37 @@ fn multiply(values: &mut [f32], factor: f32) {
     }
 }
 
-/// See [`oracle::cached_attention`](crate::oracle::decode::cached_attention).
+/// As [`attention`], of one row, which sees all columns.
 pub fn cached_attention(
-    params: &CachedAttentionParams,
+    params: &AttentionParams,
     query: &[f32],
     key: &[f32],
     value: &[f32],
     mixed: &mut [f32],
+    log_sum: &mut [f32],
 ) {
     let (heads, head_dim) = (params.heads as usize, params.head_dim as usize);
     let (group, columns) = (params.group(), params.columns as usize);
     let stride = params.key_heads as usize * head_dim;
     // Some key heads, with the query heads that share them.
-    let of_share = |scores: &mut Vec<f32>, (first, mixed): (usize, &mut [f32])| {
-        let heads = Heads { count: mixed.len() / head_dim, group, width: head_dim };
+    let of_share = |scores: &mut Vec<f32>, first: usize, mixed: &mut [f32], log_sum: &mut [f32]| {
+        let heads = Heads { count: log_sum.len(), group, width: head_dim };
         let part = first / group * head_dim;
         scores.resize(heads.count * columns, 0.0);
         head_dots(heads, &query[first * head_dim..][..mixed.len()], &key[part..], stride, scores);
-        scores.chunks_exact_mut(columns).for_each(|scores| _ = softmax(scores, params.scale));
+        for (scores, log_sum) in scores.chunks_exact_mut(columns).zip(log_sum) {
+            *log_sum = softmax(scores, params.scale);
+        }
         mix(heads, scores, &value[part..], stride, mixed);
     };
     if heads * head_dim * columns < ALONE {
-        return of_share(&mut Vec::new(), (0, mixed));
+        return of_share(&mut Vec::new(), 0, mixed, log_sum);
     }
     let share = (params.key_heads as usize).div_ceil(threads::count()) * group;
-    let shares = mixed.par_chunks_mut(share * head_dim).enumerate();
-    let work = |scores: &mut Vec<f32>, (number, mixed)| of_share(scores, (number * share, mixed));
-    together(|| shares.for_each_init(Vec::new, work));
+    let shares = mixed.par_chunks_mut(share * head_dim).zip(log_sum.par_chunks_mut(share)).enumerate();
+    together(|| {
+        shares.for_each_init(Vec::new, |scores, (number, (mixed, log_sum))| {
+            of_share(scores, number * share, mixed, log_sum);
+        });
+    });
 }

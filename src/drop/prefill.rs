@@ -27,10 +27,12 @@ pub struct Survivors {
 pub struct Scores<'a> {
     /// `[rows, heads, head_dim]` of the pass's rows, rotated.
     pub query: &'a Tensor<3>,
-    /// `[past + rows, key_heads, head_dim]`: all that the layer's cache holds.
+    /// `[past + rows or more, key_heads, head_dim]`: all that the layer's cache holds.
     pub keys: &'a Tensor<3>,
-    /// The logarithms of the rows' softmax denominators, `[rows, heads]`, where attention left them.
-    pub log_sum: Option<Tensor<2>>,
+    /// The logarithms of the rows' softmax denominators, `[rows, heads]`.
+    pub log_sum: &'a Tensor<2>,
+    /// Rows that the cache held before the pass's.
+    pub past: usize,
 }
 
 /// The vision tokens of one picture as they enter the decoder.
@@ -153,9 +155,8 @@ impl PrefillFilter {
     ///
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub fn survivors(&mut self, layer: usize, scores: Scores) -> Result<Option<Survivors>> {
-        let Scores { query, keys, log_sum } = scores;
+        let Scores { query, keys, log_sum, past } = scores;
         let rows = query.dims()[0];
-        let past = keys.dims()[0] - rows;
         let text = self.pictures.last().map_or(rows, |last| last.start + last.len());
         if text >= rows {
             return Ok(None);
@@ -165,10 +166,7 @@ impl PrefillFilter {
             AskedRows::Last => rows - 1,
         };
         let query = query.clone().slice([asked..rows]);
-        let log_sum = match log_sum {
-            Some(of_all) => of_all.slice([asked..rows]),
-            None => kernel::prefill::log_sum_exp(&query, keys, past + asked),
-        };
+        let log_sum = log_sum.clone().slice([asked..rows]);
         let mut judged = Vec::with_capacity(self.pictures.len());
         for picture in &self.pictures {
             let (sum, max) =

@@ -5,53 +5,15 @@ use burn::tensor::{DType, Int, Tensor};
 use super::{
     Kernel, from_host, host, host_integers, integers,
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
-    scale,
 };
-use crate::{
-    cpu,
-    oracle::decode::{
-        self as oracle, BEST, BestTokensParams, CachedAttentionParams, GatherRowsParams, MostLikelyParams,
-    },
-};
+use crate::oracle::decode::{self as oracle, BEST, BestTokensParams, GatherRowsParams, MostLikelyParams};
 
 /// `shaders/decode/best_tokens.wgsl`
 pub const BEST_TOKENS: Kernel =
     Kernel::new("best_tokens", include_str!("../../shaders/decode/best_tokens.wgsl"), [256, 1, 1]);
-/// `shaders/decode/cached_attention.wgsl`
-pub const CACHED_ATTENTION: Kernel =
-    Kernel::new("cached_attention", include_str!("../../shaders/decode/cached_attention.wgsl"), [128, 1, 1]);
 /// `shaders/decode/most_likely.wgsl`
 pub const MOST_LIKELY: Kernel =
     Kernel::new("most_likely", include_str!("../../shaders/decode/most_likely.wgsl"), [256, 1, 1]);
-
-/// Components of a head that [`cached_attention`] takes at most.
-pub const WIDEST_HEAD: usize = 256;
-
-/// Attention of one row, `[1, heads, head_dim]`, to the first `columns` rows of a cache; see
-/// [`oracle::cached_attention`].
-pub fn cached_attention(query: &Tensor<3>, key: &Tensor<3>, value: &Tensor<3>, columns: usize) -> Tensor<2> {
-    let ([_, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
-    let params = CachedAttentionParams {
-        columns: columns as u32,
-        heads: heads as u32,
-        key_heads: key_heads as u32,
-        head_dim: head_dim as u32,
-        scale: scale(head_dim),
-    };
-    let shape = [1, heads * head_dim];
-    if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
-        let launch = Launch::new(CACHED_ATTENTION).floats(query, heads * head_dim);
-        let held = columns * key_heads * head_dim;
-        let launch = launch.floats(key, held).floats(value, held);
-        let launch = launch.output(shape, DType::F32);
-        return from_adapter(launch.run([params.heads, 1, 1], &params).remove(0));
-    }
-    let mut mixed = vec![0.0; heads * head_dim];
-    let device = query.device();
-    let (query, key, value) = (host(query), host(key), host(value));
-    cpu::attention::cached_attention(&params, &query, &key, &value, &mut mixed);
-    from_host(mixed, shape, &device)
-}
 
 /// The most likely token of one row of logits and what is needed to judge the others, `[4]`; see
 /// [`oracle::most_likely`].

@@ -3,7 +3,7 @@
 //! A function here bears the name of its shader. On an adapter it launches the shader; on the CPU path it runs the
 //! [implementation](crate::cpu) of the same name, or the oracle where there is little to compute. Shapes are the oracle's.
 
-pub mod chunked;
+pub mod attention;
 pub mod decode;
 mod host;
 pub mod launch;
@@ -20,23 +20,21 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use host::{from_host, host, host_integers};
 pub use launch::Kernel;
 
-use crate::{
-    error::{Error, Result},
-    oracle::prefill::LogSumExpParams,
-};
+use crate::error::{Error, Result};
 
 /// Every shader of the crate: what the reflection test walks through.
 pub const KERNELS: &[Kernel] = &[
+    attention::ATTENTION,
+    attention::ATTENTION_JOIN,
+    attention::ATTENTION_ROWS,
+    attention::ATTENTION_SPLIT,
+    attention::ROTARY_APPEND,
     decode::BEST_TOKENS,
-    decode::CACHED_ATTENTION,
     decode::GATHER_ROWS,
     decode::MOST_LIKELY,
-    nn::ATTENTION,
     nn::RMS_NORM,
-    nn::ROTARY,
     prefill::COMPACT,
     prefill::DUAL_ATTENTION,
-    prefill::LOG_SUM_EXP,
     prefill::TEXT_ATTENTION,
     prefill::TOP_K,
     product::FLOAT_VECTOR,
@@ -50,7 +48,8 @@ pub const KERNELS: &[Kernel] = &[
 
 /// Every kernel with the constants that it is run with, where those are not its file's.
 pub fn variants() -> Vec<Kernel> {
-    product::variants()
+    let rows = [1, 8, 18, 32].map(|quads| attention::ATTENTION_ROWS.with("QUADS", quads));
+    product::variants().into_iter().chain(rows).collect()
 }
 
 /// The most workgroups a dispatch may have along one axis, on every adapter.
@@ -144,19 +143,4 @@ impl ReadBack {
 /// What queries are multiplied with before they meet keys: `1 / sqrt(head_dim)`.
 fn scale(head_dim: usize) -> f32 {
     1.0 / (head_dim as f32).sqrt()
-}
-
-/// The parameters of attention of every row of `query` to the first `columns` rows of `key`, of which row `i` sees
-/// columns 0 to `past + i`.
-fn attention_params(query: &Tensor<3>, key: &Tensor<3>, columns: usize, past: usize) -> LogSumExpParams {
-    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
-    LogSumExpParams {
-        rows: rows as u32,
-        columns: columns as u32,
-        heads: heads as u32,
-        key_heads: key_heads as u32,
-        head_dim: head_dim as u32,
-        past: past as u32,
-        scale: scale(head_dim),
-    }
 }

@@ -3,53 +3,18 @@
 use burn::tensor::{DType, Tensor};
 
 use super::{
-    Kernel, MAX_GROUPS, attention_params,
+    Kernel,
     host::{elements, from_host, host},
     launch::{Launch, from_adapter, on_adapter},
 };
 use crate::{
     cpu::{self, matrix::MatrixMut, product::Floats},
-    oracle::nn::{RmsNormParams, RotaryParams},
+    oracle::nn::RmsNormParams,
 };
 
-/// `shaders/nn/attention.wgsl`
-pub const ATTENTION: Kernel =
-    Kernel::new("attention", include_str!("../../shaders/nn/attention.wgsl"), [8, 16, 1]);
 /// `shaders/nn/rms_norm.wgsl`
 pub const RMS_NORM: Kernel =
     Kernel::new("rms_norm", include_str!("../../shaders/nn/rms_norm.wgsl"), [128, 1, 1]);
-
-/// Components of a head that [`attention`] takes at most.
-pub const WIDEST_HEAD: usize = 128;
-
-/// Attention of every row to the first `columns` rows of keys and values, and the rows' log-sum-exp; see
-/// [`oracle::attention`](crate::oracle::nn::attention). Row `i` sees columns 0 to `past + i`.
-pub fn attention(
-    query: &Tensor<3>,
-    key: &Tensor<3>,
-    value: &Tensor<3>,
-    columns: usize,
-    past: usize,
-) -> (Tensor<2>, Tensor<2>) {
-    let [rows, heads, head_dim] = query.dims();
-    let params = attention_params(query, key, columns, past);
-    let (wide, narrow) = ([rows, heads * head_dim], [rows, heads]);
-    if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
-        let launch = Launch::new(ATTENTION).floats(query, rows * heads * head_dim);
-        let held = columns * key.meta.shape()[1] * head_dim;
-        let launch = launch.floats(key, held).floats(value, held);
-        let launch = launch.output(wide, DType::F32).output(narrow, DType::F32);
-        let mut outputs =
-            launch.run([params.rows.div_ceil(ATTENTION.workgroup[1]), params.heads, 1], &params);
-        let mixed = from_adapter(outputs.remove(0));
-        return (mixed, from_adapter(outputs.remove(0)));
-    }
-    let (mut mixed, mut log_sum) = (vec![0.0; rows * heads * head_dim], vec![0.0; rows * heads]);
-    let device = query.device();
-    let (query, key, value) = (host(query), host(key), host(value));
-    cpu::attention::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
-    (from_host(mixed, wide, &device), from_host(log_sum, narrow, &device))
-}
 
 /// The RMSNorm of every row; see [`oracle::rms_norm`](crate::oracle::nn::rms_norm).
 pub fn rms_norm(x: &Tensor<2>, weight: &Tensor<1>, eps: f32) -> Tensor<2> {
@@ -110,32 +75,4 @@ pub fn swish(x: &Tensor<2>, factor: f32) -> Tensor<2> {
     let mut y = vec![0.0; x.shape().num_elements()];
     cpu::nn::swish(&host(x), factor, &mut y);
     from_host(y, x.dims(), &x.device())
-}
-
-/// `shaders/nn/rotary.wgsl`
-pub const ROTARY: Kernel = Kernel::new("rotary", include_str!("../../shaders/nn/rotary.wgsl"), [64, 1, 1]);
-
-/// Rotates every head by its token's position; see [`oracle::rotary`](crate::oracle::nn::rotary).
-///
-/// # Panics
-///
-/// If the shapes of `x` and `table` disagree, or there are more tokens than a dispatch has workgroups.
-pub fn rotary(x: Tensor<3>, table: &Tensor<2>) -> Tensor<3> {
-    let [tokens, heads, head_dim] = x.dims();
-    assert_eq!(table.dims(), [tokens, head_dim], "the rotary table has one row a token");
-    assert!(tokens <= MAX_GROUPS as usize, "at most {MAX_GROUPS} tokens in one pass");
-    let params = RotaryParams { tokens: tokens as u32, heads: heads as u32, head_dim: head_dim as u32 };
-    if let (Some(x), Some(table)) = (on_adapter(&x), on_adapter(table)) {
-        let groups = (params.heads * params.head_dim / 2).div_ceil(ROTARY.workgroup[0]);
-        let launch = Launch::new(ROTARY)
-            .floats(x, tokens * heads * head_dim)
-            .floats(table, tokens * head_dim)
-            .output([tokens, heads, head_dim], DType::F32);
-        return from_adapter(launch.run([groups, params.tokens, 1], &params).remove(0));
-    }
-    let device = x.device();
-    let (x, table) = (host(&x), host(table));
-    let mut rotated = vec![0.0; x.len()];
-    cpu::nn::rotary(&params, &x, &table, &mut rotated);
-    from_host(rotated, [tokens, heads, head_dim], &device)
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Int, Tensor};
 
 use super::{
-    Kernel, attention_params, from_host, host, host_integers, integers,
+    Kernel, from_host, host, host_integers, integers,
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
     scale,
 };
@@ -12,9 +12,6 @@ use crate::{
     oracle::prefill::{self as oracle, CompactParams, DualAttentionParams, TextAttentionParams, TopKParams},
 };
 
-/// `shaders/prefill/log_sum_exp.wgsl`
-pub const LOG_SUM_EXP: Kernel =
-    Kernel::new("log_sum_exp", include_str!("../../shaders/prefill/log_sum_exp.wgsl"), [64, 1, 1]);
 /// `shaders/prefill/text_attention.wgsl`
 pub const TEXT_ATTENTION: Kernel =
     Kernel::new("text_attention", include_str!("../../shaders/prefill/text_attention.wgsl"), [64, 1, 1]);
@@ -26,20 +23,6 @@ pub const TOP_K: Kernel = Kernel::new("top_k", include_str!("../../shaders/prefi
 /// `shaders/prefill/compact.wgsl`
 pub const COMPACT: Kernel =
     Kernel::new("compact", include_str!("../../shaders/prefill/compact.wgsl"), [64, 1, 1]);
-
-/// The logarithms of the rows' softmax denominators, `[rows, heads]`; see [`oracle::log_sum_exp`].
-pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, past: usize) -> Tensor<2> {
-    let ([rows, heads, head_dim], [columns, key_heads, _]) = (query.dims(), key.dims());
-    let params = attention_params(query, key, columns, past);
-    if let (Some(query), Some(key)) = (on_adapter(query), on_adapter(key)) {
-        let launch = Launch::new(LOG_SUM_EXP).floats(query, rows * heads * head_dim);
-        let launch = launch.floats(key, columns * key_heads * head_dim).output([rows, heads], DType::F32);
-        return from_adapter(launch.run([params.rows, params.heads, 1], &params).remove(0));
-    }
-    let mut log_sum = vec![0.0; rows * heads];
-    cpu::attention::log_sum_exp(&params, &host(query), &host(key), &mut log_sum);
-    from_host(log_sum, [rows, heads], &query.device())
-}
 
 /// Sum and maximum of the attention that `columns` keys from `first` on receive; see [`oracle::text_attention`].
 pub fn text_attention(

@@ -65,9 +65,9 @@ impl QuantisedMatrix {
         // Numbers spread evenly over [-b, b] have the variance b² / 3.
         let bound = (3.0 / inputs as f32).sqrt();
         let half = |value: f32| u32::from(half::f16::from_f32(value).to_bits());
-        let outputs = if on_adapter { outputs.next_multiple_of(OUTPUTS_AT_ONCE) } else { outputs };
         let range = half(2.0 * bound / steps) | half(-bound) << 16;
-        let blocks = inputs / 32 * outputs;
+        let held = if on_adapter { outputs.next_multiple_of(OUTPUTS_AT_ONCE) } else { outputs };
+        let blocks = inputs / 32 * held;
         let words = blocks * bits as usize;
         let memory = match on_adapter {
             true => {

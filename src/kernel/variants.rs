@@ -3,8 +3,7 @@
 /// Choices among kernels and formats for the same work; `calibrate` makes those among kernels for an adapter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Variants {
-    /// Whether attention of many rows is one kernel over tiles in workgroup memory, rather than burn's products
-    /// around a softmax.
+    /// Whether attention of many rows is by tiles in workgroup memory, rather than a thread a row.
     pub attention: bool,
     /// Where products of many rows unpack their weights.
     pub unpack: Unpack,

@@ -12,7 +12,6 @@ use crate::{
     device::{DeviceInfo, DeviceType},
     drop::Pruning,
     error::{Error, Result},
-    kernel::chunked,
     model::{Asked, LlavaModel, cache},
     oracle::quantised::QuantisedParams,
     weight_cache::{self, CachedMatrix},
@@ -267,15 +266,14 @@ impl Tower {
         let rows = vision.patches() + vision.kind.classes();
         let (width, inner) = (vision.hidden_size, vision.intermediate_size);
         let layers = shape.config.feature_states().into_iter().max().unwrap_or(0);
-        let scores = vision.num_attention_heads * rows * rows.min(chunked::CHUNK);
         Self {
             // Every layer's state is kept until the features are chosen.
             states: (layers + 1) * rows * width,
             // The inner layer before, within and behind its activation.
             mlp: rows * (2 * width + 3 * inner),
-            // Queries, keys and values, as they are and as products take them; scores before and behind the softmax.
-            attention: rows * 8 * width + 2 * scores,
-            largest: (rows * inner).max(scores),
+            // Queries, keys and values, as they are and, on the CPU path, apart; no scores are ever in memory.
+            attention: rows * 8 * width,
+            largest: rows * inner.max(3 * width),
         }
     }
 
@@ -303,16 +301,13 @@ impl Decoder {
         let text = &shape.config.text;
         let (width, inner) = (text.hidden_size, text.intermediate_size);
         let rows = rows.prefill.first().copied().unwrap_or(0);
-        let scores = text.num_attention_heads * rows * rows.min(chunked::CHUNK);
         let features = shape.picture_rows() * width;
         Self {
             // Gate and up, one of them before and behind the activation; the picture's features stay for later turns.
             mlp: features + rows * (3 * width + 3 * inner),
-            attention: features
-                + rows * (3 * width + 3 * text.query_size() + 4 * text.key_value_size())
-                + 2 * scores,
+            attention: features + rows * (3 * width + 3 * text.query_size() + 4 * text.key_value_size()),
             logits: 2 * text.vocab_size,
-            largest: (rows * inner).max(scores).max(text.vocab_size),
+            largest: (rows * inner.max(text.query_size() + 2 * text.key_value_size())).max(text.vocab_size),
             key_width: text.key_value_size(),
         }
     }

@@ -3,7 +3,11 @@
 use burn::tensor::Tensor;
 
 use super::{linear::Linear, loader::Loader, norm::LayerNorm};
-use crate::{config::VisionConfig, error::Result, kernel};
+use crate::{
+    config::VisionConfig,
+    error::Result,
+    kernel::{self, variants::Variants},
+};
 
 /// The attention of a vision layer that need not be run otherwise.
 #[derive(Debug, Clone)]
@@ -12,6 +16,7 @@ pub(super) struct ClassAttention {
     query: Linear,
     key: Linear,
     heads: usize,
+    variants: Variants,
 }
 
 impl ClassAttention {
@@ -23,6 +28,7 @@ impl ClassAttention {
             query: projection("q_proj")?,
             key: projection("k_proj")?,
             heads: config.num_attention_heads,
+            variants: loader.variants(),
         })
     }
 
@@ -42,7 +48,7 @@ impl ClassAttention {
         let query = self.query.forward(&normed.clone().slice([0..asking]));
         let query = query.reshape([asking, self.heads, width / self.heads]);
         let key = self.key.forward(&normed).reshape([rows, self.heads, width / self.heads]);
-        let log_sum = kernel::prefill::log_sum_exp(&query, &key, rows);
+        let log_sum = kernel::attention::log_sum_exp(&query, &key, self.variants);
         let (sum, _) = kernel::prefill::text_attention(&query, &key, &log_sum, classes, rows - classes);
         sum / asking as f32
     }

@@ -3,13 +3,16 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::{
-    attention::everywhere, class_attention::ClassAttention, linear::Linear, loader::Loader, norm::LayerNorm,
+    class_attention::ClassAttention,
+    linear::Linear,
+    loader::{Loader, Order},
+    norm::LayerNorm,
 };
 use crate::{
     cancel,
     config::{Activation, FeatureSelect, ModelConfig, VisionConfig, VisionKind},
     error::Result,
-    kernel::{product::Around, variants::Variants},
+    kernel::{attention::packed_attention, product::Around, variants::Variants},
 };
 
 /// A ViT with learned positions; CLIP's has a class token and a normalisation before its first layer, SigLIP's
@@ -161,9 +164,8 @@ fn unfold(pixels: &[f32], config: &VisionConfig) -> Vec<f32> {
 #[derive(Debug, Clone)]
 pub(super) struct EncoderLayer {
     norm1: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    /// Queries, keys and values.
+    projections: Linear,
     out: Linear,
     norm2: LayerNorm,
     fc1: Linear,
@@ -176,13 +178,12 @@ pub(super) struct EncoderLayer {
 impl EncoderLayer {
     fn load(loader: &Loader, name: &str, config: &VisionConfig) -> Result<Self> {
         let (width, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let projection = |part: &str| loader.linear(&format!("{name}.self_attn.{part}"), width, width, true);
+        let attention = |part: &str| format!("{name}.self_attn.{part}");
+        let projections = ["q_proj", "k_proj", "v_proj"].map(|part| (attention(part), width));
         let layer = Self {
             norm1: loader.layer_norm(&format!("{name}.layer_norm1"), width, eps)?,
-            query: projection("q_proj")?,
-            key: projection("k_proj")?,
-            value: projection("v_proj")?,
-            out: projection("out_proj")?,
+            projections: loader.joined(&projections, width, true, Order::Behind)?,
+            out: loader.linear(&attention("out_proj"), width, width, true)?,
             norm2: loader.layer_norm(&format!("{name}.layer_norm2"), width, eps)?,
             fc1: loader.linear(&format!("{name}.mlp.fc1"), width, inner, true)?,
             fc2: loader.linear(&format!("{name}.mlp.fc2"), inner, width, true)?,
@@ -195,12 +196,8 @@ impl EncoderLayer {
     }
 
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let normed = self.norm1.forward(x.clone());
-        let [rows, width] = normed.dims();
-        let heads =
-            |projection: &Linear| projection.forward(&normed).reshape([rows, self.heads, width / self.heads]);
-        let (query, key, value) = (heads(&self.query), heads(&self.key), heads(&self.value));
-        let attended = everywhere(query, key, value, self.variants);
+        let projected = self.projections.forward(&self.norm1.forward(x.clone()));
+        let attended = packed_attention(&projected, self.heads, self.variants);
         let x = self.out.forward_within(&attended, &Around { residual: Some(&x), ..Around::default() });
         let activated = Around { activation: Some(self.activation), ..Around::default() };
         let inner = self.fc1.forward_within(&self.norm2.forward(x.clone()), &activated);

@@ -3,8 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    attention::{Mixed, cached_attention},
-    cache::{Held, KeyValueCache, LayerCache},
+    cache::{Attended, KeyValueCache, LayerCache},
     linear::{Linear, RowTable},
     loader::{Loader, Order},
     logits::Logits,
@@ -20,7 +19,7 @@ use crate::{
         prefill::{PrefillFilter, Scores, Survivors},
     },
     error::Result,
-    kernel::{self, chunked::CausalMask, product::Around, variants::Variants},
+    kernel::{self, attention::Heads, product::Around, variants::Variants},
     weights::Precision,
 };
 
@@ -98,13 +97,13 @@ impl Decoder {
     ///
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
     pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
-        let mut pass = Pass::new(&self.rope, positions, &x.device());
+        let pass = Pass::new(&self.rope, positions, &x.device());
         let mut x = x;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             if cancel::is_due() {
                 break;
             }
-            let attended = layer.attend(&x, &mut pass, cache);
+            let attended = layer.attend(&x, &pass, cache);
             x = layer.finish(x, &attended.mixed.output);
         }
         self.norm.forward(&x)
@@ -132,10 +131,10 @@ impl Decoder {
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             cancel::check()?;
-            let Attended { mixed, query, held } = layer.attend(&x, &mut pass, cache);
+            let Attended { mixed, query, keys, past } = layer.attend(&x, &pass, cache);
             let mut output = mixed.output;
             if filter.is_due(index) {
-                let scores = Scores { query: &query, keys: &held.trimmed_keys(), log_sum: mixed.log_sum };
+                let scores = Scores { query: &query, keys: &keys, log_sum: &mixed.log_sum, past };
                 if let Some(survivors) = filter.survivors(index, scores)? {
                     // What is dropped needs neither the output projection nor the MLP of this layer any more.
                     output = kernel::decode::gather_rows(&output, &survivors.rows);
@@ -185,17 +184,13 @@ struct DecoderLayer {
     gate_and_up: Linear,
     down: Linear,
     activation: Activation,
-    heads: usize,
-    key_heads: usize,
-    head_dim: usize,
+    heads: Heads,
     variants: Variants,
 }
 
 impl DecoderLayer {
     fn load(loader: &Loader, name: &str, config: &TextConfig) -> Result<Self> {
         let (width, inner, eps) = (config.hidden_size, config.intermediate_size, config.rms_norm_eps);
-        let (heads, key_heads, head_dim) =
-            (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
         let attention = |part: &str| format!("{name}.self_attn.{part}");
         let mlp = |part: &str| format!("{name}.mlp.{part}");
         let (queries, keys) = (config.query_size(), config.key_value_size());
@@ -210,9 +205,11 @@ impl DecoderLayer {
             gate_and_up: loader.joined(&gate_and_up, width, config.mlp_bias, Order::InTurns)?,
             down: loader.linear(&mlp("down_proj"), inner, width, config.mlp_bias)?,
             activation: config.hidden_act,
-            heads,
-            key_heads,
-            head_dim,
+            heads: Heads {
+                queries: config.num_attention_heads,
+                keys: config.num_key_value_heads,
+                dim: config.head_dim,
+            },
             variants: loader.variants(),
         };
         loader.settle()?;
@@ -226,20 +223,10 @@ impl DecoderLayer {
     }
 
     /// Attention of the rows `x` to the cache and to themselves, before the output projection.
-    fn attend(&self, x: &Tensor<2>, pass: &mut Pass, cache: &mut LayerCache) -> Attended {
-        let rows = x.dims()[0];
+    fn attend(&self, x: &Tensor<2>, pass: &Pass, cache: &mut LayerCache) -> Attended {
         let around = Around { norm: self.input_norm.before(), ..Around::default() };
         let projected = self.projections.forward_within(x, &around);
-        let split = |first: usize, heads: usize| {
-            let (first, width) = (first * self.head_dim, heads * self.head_dim);
-            projected.clone().narrow(1, first, width).reshape([rows, heads, self.head_dim])
-        };
-        let query = kernel::nn::rotary(split(0, self.heads), &pass.rotary);
-        let key = kernel::nn::rotary(split(self.heads, self.key_heads), &pass.rotary);
-        let past = cache.len();
-        let held = cache.extend(key, split(self.heads + self.key_heads, self.key_heads));
-        let mixed = cached_attention(&query, &held, self.variants, || pass.mask(past));
-        Attended { mixed, query, held }
+        cache.attend(&projected, &pass.rotary, self.heads, self.variants)
     }
 
     /// The rest of the layer, row by row: output projection, residuals, MLP.
@@ -258,22 +245,11 @@ impl DecoderLayer {
     }
 }
 
-/// What a layer's attention leaves for the rest of the layer, and for the filter.
-struct Attended {
-    mixed: Mixed,
-    /// Rotated queries, `[rows, heads, head_dim]`.
-    query: Tensor<3>,
-    /// All that the cache holds.
-    held: Held,
-}
-
 /// What the layers share while the same rows pass through them.
 struct Pass {
-    rows: usize,
     first_position: u32,
     /// Sines and cosines of the rows' positions.
     rotary: Tensor<2>,
-    mask: Option<CausalMask>,
     device: Device,
 }
 
@@ -283,7 +259,7 @@ impl Pass {
         let shape = [positions.len(), table.len() / positions.len().max(1)];
         let rotary = Tensor::from_data(TensorData::new(table, shape), device);
         let first_position = positions.first().copied().unwrap_or(0);
-        Self { rows: positions.len(), first_position, rotary, mask: None, device: device.clone() }
+        Self { first_position, rotary, device: device.clone() }
     }
 
     /// The rest of the pass, for the survivors of a filter.
@@ -292,21 +268,7 @@ impl Pass {
             let positions: Vec<u32> = (self.first_position..).take(survivors.count).collect();
             return Self::new(rope, &positions, &self.device);
         }
-        Self {
-            rows: survivors.count,
-            first_position: self.first_position,
-            rotary: kernel::decode::gather_rows(&self.rotary, &survivors.rows),
-            mask: None,
-            device: self.device.clone(),
-        }
-    }
-
-    /// The causal mask behind `past` cached rows, of which layers hold different numbers once some were dropped;
-    /// none for a single row, which sees everything.
-    fn mask(&mut self, past: usize) -> Option<CausalMask> {
-        let mask =
-            self.mask.take().unwrap_or_else(|| CausalMask::new(self.rows, past, &self.device)).behind(past);
-        self.mask = Some(mask.clone());
-        (self.rows > 1).then_some(mask)
+        let rotary = kernel::decode::gather_rows(&self.rotary, &survivors.rows);
+        Self { rotary, first_position: self.first_position, device: self.device.clone() }
     }
 }

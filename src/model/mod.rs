@@ -3,7 +3,6 @@
 //! Rows are `[rows, width]` throughout: one sequence at a time, so that every sequence may keep other rows.
 
 mod activation;
-pub(crate) mod attention;
 pub(crate) mod cache;
 mod class_attention;
 mod clip;

@@ -24,54 +24,56 @@ pub fn gather_rows(params: &GatherRowsParams, x: &[f32], index: &[u32], gathered
     }
 }
 
-/// Sizes of [`cached_attention`], laid out as the shader's uniform.
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+/// Sizes of [`attention_join`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct CachedAttentionParams {
-    /// Rows of the cache that hold keys and values; at least 1.
-    pub columns: u32,
-    /// Heads of the query.
+pub struct AttentionJoinParams {
+    /// Queries.
+    pub rows: u32,
+    /// Heads of a query.
     pub heads: u32,
-    /// Heads of a key, dividing `heads`.
-    pub key_heads: u32,
-    /// Components of a head.
+    /// Components of a head; a multiple of 4.
     pub head_dim: u32,
-    /// Factor on the scores, `1 / sqrt(head_dim)`.
-    pub scale: f32,
+    /// Parts into which the columns were cut.
+    pub tiles: u32,
 }
 
-impl CachedAttentionParams {
-    /// Query heads that share a key head.
-    pub fn group(&self) -> usize {
-        (self.heads / self.key_heads) as usize
-    }
-}
-
-/// `softmax(scale q Kᵀ) V` of one row over the first `columns` rows of a cache, for every head. The shader takes heads
-/// of at most 256 components, a multiple of 4.
+/// Attention from that to some columns at a time: `sums` of values weighted by `exp(score - highest)`, and in `totals` the
+/// highest score and the sum of the weights.
 ///
 /// # Shapes
 ///
-/// - `query`, `mixed`: `[heads, head_dim]`
-/// - `key`, `value`: `[columns or more, key_heads, head_dim]`
-pub fn cached_attention(
-    params: &CachedAttentionParams,
-    query: &[f32],
-    key: &[f32],
-    value: &[f32],
+/// - `sums`: `[rows, heads, tiles, head_dim]`
+/// - `totals`: `[rows, heads, tiles, 2]`
+/// - `mixed`: `[rows, heads, head_dim]`
+/// - `log_sum`: `[rows, heads]`
+pub fn attention_join(
+    params: &AttentionJoinParams,
+    sums: &[f32],
+    totals: &[f32],
     mixed: &mut [f32],
+    log_sum: &mut [f32],
 ) {
-    let all = super::nn::AttentionParams {
-        rows: 1,
-        columns: params.columns,
-        heads: params.heads,
-        key_heads: params.key_heads,
-        head_dim: params.head_dim,
-        past: params.columns,
-        scale: params.scale,
-    };
-    let mut log_sum = vec![0.0; params.heads as usize];
-    super::nn::attention(&all, query, key, value, mixed, &mut log_sum);
+    let (tiles, head_dim) = (params.tiles as usize, params.head_dim as usize);
+    let lines = sums.chunks_exact(tiles * head_dim).zip(totals.chunks_exact(2 * tiles));
+    for ((sums, totals), (mixed, log_sum)) in lines.zip(mixed.chunks_exact_mut(head_dim).zip(log_sum)) {
+        let highest =
+            totals.iter().step_by(2).fold(f64::NEG_INFINITY, |highest, score| highest.max((*score).into()));
+        let weights: Vec<f64> =
+            totals.iter().step_by(2).map(|score| (f64::from(*score) - highest).exp()).collect();
+        let total: f64 = totals
+            .iter()
+            .skip(1)
+            .step_by(2)
+            .zip(&weights)
+            .map(|(sum, weight)| f64::from(*sum) * weight)
+            .sum();
+        for (component, mixed) in mixed.iter_mut().enumerate() {
+            let sums = sums.iter().skip(component).step_by(head_dim).zip(&weights);
+            *mixed = (sums.map(|(sum, weight)| f64::from(*sum) * weight).sum::<f64>() / total) as f32;
+        }
+        *log_sum = (highest + total.ln()) as f32;
+    }
 }
 
 /// Sizes of [`most_likely`], laid out as the shader's uniform.

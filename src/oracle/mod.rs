@@ -30,13 +30,11 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         };
     }
     Some(match name {
-        "attention" | "log_sum_exp" => {
-            layout!(prefill::LogSumExpParams { rows, columns, heads, key_heads, head_dim, past, scale })
+        "attention" | "attention_rows" | "attention_split" => {
+            layout!(nn::AttentionParams { rows, columns, heads, key_heads, head_dim, past, scale, is_packed })
         }
+        "attention_join" => layout!(decode::AttentionJoinParams { rows, heads, head_dim, tiles }),
         "best_tokens" => layout!(decode::BestTokensParams { count, is_paired }),
-        "cached_attention" => {
-            layout!(decode::CachedAttentionParams { columns, heads, key_heads, head_dim, scale })
-        }
         "compact" => layout!(prefill::CompactParams { count, kept, offset }),
         "dual_attention" => {
             layout!(prefill::DualAttentionParams { tokens, global_threshold, individual_threshold })
@@ -62,7 +60,7 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
             layout!(quantised::QuantisedParams { rows, inputs, outputs, bits })
         }
         "rms_norm" => layout!(nn::RmsNormParams { rows, width, eps }),
-        "rotary" => layout!(nn::RotaryParams { tokens, heads, head_dim }),
+        "rotary_append" => layout!(nn::RotaryAppendParams { rows, heads, key_heads, head_dim, past }),
         "text_attention" => {
             layout!(prefill::TextAttentionParams { rows, first, columns, heads, key_heads, head_dim, scale })
         }

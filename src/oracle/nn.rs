@@ -1,12 +1,68 @@
 //! Oracles of `shaders/nn`.
 
-use super::prefill::{LogSumExpParams, log_sum_exp};
+/// Sizes of [`attention`], laid out as the shaders' uniform.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct AttentionParams {
+    /// Queries.
+    pub rows: u32,
+    /// Keys.
+    pub columns: u32,
+    /// Heads of a query.
+    pub heads: u32,
+    /// Heads of a key, dividing `heads`; consecutive query heads share one.
+    pub key_heads: u32,
+    /// Components of a head.
+    pub head_dim: u32,
+    /// Row `i` sees columns 0 to `past + i`; `columns` or more lets every row see all.
+    pub past: u32,
+    /// Factor on the scores, `1 / sqrt(head_dim)`.
+    pub scale: f32,
+    /// 1 if queries, keys and values of a row lie behind each other in one buffer, else 0; not on the CPU path.
+    pub is_packed: u32,
+}
 
-/// Sizes of [`attention`], laid out as the shader's uniform: those of a log-sum-exp, which it gives as well.
-pub type AttentionParams = LogSumExpParams;
+impl AttentionParams {
+    /// Query heads that share a key head.
+    pub fn group(&self) -> usize {
+        (self.heads / self.key_heads) as usize
+    }
+
+    /// Columns that a row sees.
+    pub fn visible(&self, row: usize) -> usize {
+        (self.columns as usize).min((self.past as usize).saturating_add(row + 1))
+    }
+}
+
+/// `log(sum(exp(scale q·k)))` over the keys that a row sees: the logarithm of its softmax denominator.
+///
+/// # Shapes
+///
+/// - `query`: `[rows, heads, head_dim]`
+/// - `key`: `[columns, key_heads, head_dim]`
+/// - `log_sum`: `[rows, heads]`
+pub fn log_sum_exp(params: &AttentionParams, query: &[f32], key: &[f32], log_sum: &mut [f32]) {
+    let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
+    let head_dim = params.head_dim as usize;
+    for (index, (query, log_sum)) in query.chunks_exact(head_dim).zip(log_sum).enumerate() {
+        let (row, head) = (index / heads, index % heads);
+        let keys = key.chunks_exact(head_dim).skip(head / params.group()).step_by(key_heads);
+        let scores: Vec<f64> = keys
+            .take(params.visible(row))
+            .map(|key| {
+                f64::from(params.scale)
+                    * query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>()
+            })
+            .collect();
+        let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = scores.iter().map(|score| (score - highest).exp()).sum();
+        *log_sum = (highest + total.ln()) as f32;
+    }
+}
 
 /// `softmax(scale Q Kᵀ) V` over the columns that a row sees, for every head, and the logarithm of each row's softmax
-/// denominator. The shader takes heads of at most 128 components, a multiple of 4.
+/// denominator. `attention`, `attention_rows` and `attention_split` before `attention_join` compute it, for heads of a
+/// multiple of 4 components, at most 128, any, and at most 256.
 ///
 /// # Shapes
 ///
@@ -169,9 +225,8 @@ fn normal_distribution(x: f64) -> f64 {
     0.5 + inner.sum::<f64>() * step / 3.0
 }
 
-/// Sizes of [`rotary`], laid out as the shader's uniform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
+/// Sizes of [`rotary`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotaryParams {
     /// Rows.
     pub tokens: u32,
@@ -205,5 +260,51 @@ pub fn rotary(params: &RotaryParams, x: &[f32], table: &[f32], rotated: &mut [f3
                 rb[i] = (b * cosine + a * sine) as f32;
             }
         }
+    }
+}
+
+/// Sizes of [`rotary_append`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct RotaryAppendParams {
+    /// New rows.
+    pub rows: u32,
+    /// Heads of a query.
+    pub heads: u32,
+    /// Heads of a key and of a value.
+    pub key_heads: u32,
+    /// Components of a head; even.
+    pub head_dim: u32,
+    /// Rows that the cache holds already.
+    pub past: u32,
+}
+
+/// [`rotary`] of queries and keys; keys and values go behind the `past` rows of a cache.
+///
+/// # Shapes
+///
+/// - `projected`: `[rows, heads + 2 key_heads, head_dim]`, queries, keys and values of a row behind each other
+/// - `table`: `[rows, head_dim]`
+/// - `keys`, `values`: `[past + rows or more, key_heads, head_dim]`
+/// - `query`: `[rows, heads, head_dim]`
+pub fn rotary_append(
+    params: &RotaryAppendParams,
+    projected: &[f32],
+    table: &[f32],
+    keys: &mut [f32],
+    values: &mut [f32],
+    query: &mut [f32],
+) {
+    let RotaryAppendParams { heads, key_heads, head_dim, past, .. } = *params;
+    let (queries, held) = ((heads * head_dim) as usize, (key_heads * head_dim) as usize);
+    let rows = projected.chunks_exact(queries + 2 * held).zip(table.chunks_exact(head_dim as usize));
+    for (row, (projected, table)) in rows.enumerate() {
+        let rotate = |heads: u32, x: &[f32], rotated: &mut [f32]| {
+            rotary(&RotaryParams { tokens: 1, heads, head_dim }, x, table, rotated);
+        };
+        let place = (past as usize + row) * held..(past as usize + row + 1) * held;
+        rotate(heads, &projected[..queries], &mut query[row * queries..][..queries]);
+        rotate(key_heads, &projected[queries..][..held], &mut keys[place.clone()]);
+        values[place].copy_from_slice(&projected[queries + held..]);
     }
 }

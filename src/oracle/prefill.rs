@@ -2,59 +2,6 @@
 
 use std::cmp::Ordering;
 
-/// Sizes of [`log_sum_exp`], laid out as the shader's uniform.
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct LogSumExpParams {
-    /// Queries.
-    pub rows: u32,
-    /// Keys.
-    pub columns: u32,
-    /// Heads of a query.
-    pub heads: u32,
-    /// Heads of a key, dividing `heads`; consecutive query heads share one.
-    pub key_heads: u32,
-    /// Components of a head.
-    pub head_dim: u32,
-    /// Row `i` sees columns 0 to `past + i`; `columns` or more lets every row see all.
-    pub past: u32,
-    /// Factor on the scores, `1 / sqrt(head_dim)`.
-    pub scale: f32,
-}
-
-impl LogSumExpParams {
-    /// Query heads that share a key head.
-    pub fn group(&self) -> usize {
-        (self.heads / self.key_heads) as usize
-    }
-
-    /// Columns that a row sees.
-    pub fn visible(&self, row: usize) -> usize {
-        (self.columns as usize).min((self.past as usize).saturating_add(row + 1))
-    }
-}
-
-/// `log(sum(exp(scale q·k)))` over the keys that a row sees: the logarithm of its softmax denominator.
-///
-/// # Shapes
-///
-/// - `query`: `[rows, heads, head_dim]`
-/// - `key`: `[columns, key_heads, head_dim]`
-/// - `log_sum`: `[rows, heads]`
-pub fn log_sum_exp(params: &LogSumExpParams, query: &[f32], key: &[f32], log_sum: &mut [f32]) {
-    let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
-    let head_dim = params.head_dim as usize;
-    for (index, (query, log_sum)) in query.chunks_exact(head_dim).zip(log_sum).enumerate() {
-        let (row, head) = (index / heads, index % heads);
-        let keys = key.chunks_exact(head_dim).skip(head / params.group()).step_by(key_heads);
-        let scores: Vec<f64> =
-            keys.take(params.visible(row)).map(|key| f64::from(params.scale) * dot(query, key)).collect();
-        let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = scores.iter().map(|score| exp(score - highest)).sum();
-        *log_sum = (highest + total.ln()) as f32;
-    }
-}
-
 /// Sizes of [`text_attention`], laid out as the shader's uniform.
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]

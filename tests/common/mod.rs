@@ -12,7 +12,7 @@ use std::{
     sync::LazyLock,
 };
 
-use mustdrop::{DeviceSelect, Llava, oracle::prefill::LogSumExpParams};
+use mustdrop::{DeviceSelect, Llava, oracle::nn::AttentionParams};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
@@ -51,8 +51,8 @@ pub fn samples() -> Vec<serde_json::Value> {
 pub fn attention_params(
     (rows, columns, past): (usize, usize, usize),
     (heads, key_heads, head_dim): (usize, usize, usize),
-) -> LogSumExpParams {
-    LogSumExpParams {
+) -> AttentionParams {
+    AttentionParams {
         rows: rows as u32,
         columns: columns as u32,
         heads: heads as u32,
@@ -60,6 +60,7 @@ pub fn attention_params(
         head_dim: head_dim as u32,
         past: past as u32,
         scale: 1.0 / (head_dim as f32).sqrt(),
+        is_packed: 0,
     }
 }
 

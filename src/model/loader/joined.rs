@@ -38,15 +38,25 @@ impl Loader<'_> {
         } else {
             parts = self.joined_on_adapter(names, inputs, order)?;
         }
-        let mut biases = Vec::new();
-        for (name, outputs) in names.iter().filter(|_| bias) {
-            biases.push(self.vector(&format!("{name}.bias"), *outputs)?);
-        }
-        let bias = (!biases.is_empty()).then(|| match order {
-            Order::InTurns if !is_apart => Tensor::<1>::stack::<2>(biases, 1).flatten(0, 1),
-            _ => Tensor::cat(biases, 0),
-        });
+        let order = if is_apart { Order::Behind } else { order };
+        let bias = bias.then(|| self.joined_bias(names, order)).transpose()?;
         Ok(Linear::new(parts, bias, self.variants()))
+    }
+
+    fn joined_bias(&self, names: &[(String, usize)], order: Order) -> Result<Tensor<1>> {
+        let mut biases = Vec::with_capacity(names.len());
+        for (name, outputs) in names {
+            biases.push(match self.stored(&format!("{name}.bias"), &[*outputs], false)? {
+                Stored::Here(stored) => stored.to_f32(),
+                Stored::Placeholder | Stored::Random => vec![1.0; *outputs],
+            });
+        }
+        let joined = match order {
+            Order::Behind => biases.concat(),
+            Order::InTurns => (0..names[0].1).flat_map(|row| biases.iter().map(move |of| of[row])).collect(),
+        };
+        let count = joined.len();
+        Ok(Tensor::from_data(TensorData::new(joined, [count]), &self.compute.device))
     }
 
     fn joined_on_adapter(

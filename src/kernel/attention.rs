@@ -1,0 +1,280 @@
+//! Attention, and the caches that it reads.
+
+use burn::tensor::{DType, Tensor};
+use burn_wgpu::CubeTensor;
+
+use super::{
+    Kernel, MAX_GROUPS, from_host, host,
+    launch::{Launch, from_adapter, on_adapter},
+    variants::Variants,
+};
+use crate::{
+    cpu,
+    oracle::{
+        decode::AttentionJoinParams,
+        nn::{AttentionParams, RotaryAppendParams, RotaryParams},
+    },
+};
+
+/// `shaders/nn/attention.wgsl`
+pub const ATTENTION: Kernel =
+    Kernel::new("attention", include_str!("../../shaders/nn/attention.wgsl"), [8, 16, 1]);
+/// `shaders/nn/attention_rows.wgsl`
+pub const ATTENTION_ROWS: Kernel =
+    Kernel::new("attention_rows", include_str!("../../shaders/nn/attention_rows.wgsl"), [32, 1, 1]);
+/// `shaders/decode/attention_split.wgsl`
+pub const ATTENTION_SPLIT: Kernel =
+    Kernel::new("attention_split", include_str!("../../shaders/decode/attention_split.wgsl"), [128, 1, 1]);
+/// `shaders/decode/attention_join.wgsl`
+pub const ATTENTION_JOIN: Kernel =
+    Kernel::new("attention_join", include_str!("../../shaders/decode/attention_join.wgsl"), [64, 1, 1]);
+/// `shaders/nn/rotary_append.wgsl`
+pub const ROTARY_APPEND: Kernel =
+    Kernel::new("rotary_append", include_str!("../../shaders/nn/rotary_append.wgsl"), [64, 1, 1]);
+
+/// Components of a head that [`ATTENTION`] takes at most.
+const WIDEST_OF_TILES: usize = 128;
+/// Components of a head that [`ATTENTION_SPLIT`] takes at most.
+const WIDEST_OF_SPLITS: usize = 256;
+/// Columns of a workgroup of [`ATTENTION_SPLIT`].
+const SPLIT: u32 = 64;
+/// Up to so many rows, the columns are shared out.
+const FEW_ROWS: usize = 8;
+
+/// What attention leaves behind.
+#[derive(Debug)]
+pub struct Mixed {
+    /// `[rows, heads * head_dim]`
+    pub output: Tensor<2>,
+    /// The logarithms of the rows' softmax denominators, `[rows, heads]`.
+    pub log_sum: Tensor<2>,
+}
+
+/// Heads of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Of a query.
+    pub queries: usize,
+    /// Of a key and of a value, dividing `queries`; consecutive query heads share one (grouped-query attention, arXiv
+    /// 2305.13245).
+    pub keys: usize,
+    /// Components of each.
+    pub dim: usize,
+}
+
+/// `softmax(Q Kᵀ / sqrt(head_dim)) V` over the first `columns` rows of keys and values, of which row `i` sees columns 0 to
+/// `past + i`; see [`oracle::attention`](crate::oracle::nn::attention).
+///
+/// # Shapes
+///
+/// - `query`: `[rows, heads, head_dim]`
+/// - `key`, `value`: `[columns or more, key_heads, head_dim]`
+pub fn attention(
+    query: &Tensor<3>,
+    key: &Tensor<3>,
+    value: &Tensor<3>,
+    columns: usize,
+    past: usize,
+    variants: Variants,
+) -> Mixed {
+    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
+    let params = params(rows, columns, past, Heads { queries: heads, keys: key_heads, dim: head_dim });
+    if !head_dim.is_multiple_of(4) && !super::host::is_host(&query.device()) {
+        return of_odd_heads(query, key, value, &params, variants);
+    }
+    if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
+        return launch(&params, [query, key, value], variants);
+    }
+    let (mut mixed, mut log_sum) = (vec![0.0; rows * heads * head_dim], vec![0.0; rows * heads]);
+    let device = query.device();
+    let (query, key, value) = (host(query), host(key), host(value));
+    if rows == 1 {
+        cpu::attention::cached_attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
+    } else {
+        cpu::attention::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
+    }
+    Mixed {
+        output: from_host(mixed, [rows, heads * head_dim], &device),
+        log_sum: from_host(log_sum, [rows, heads], &device),
+    }
+}
+
+/// Attention of every row to every row, as in a vision tower, from `[rows, 3 * heads * head_dim]`: queries, keys and
+/// values of a row behind each other.
+pub fn packed_attention(projected: &Tensor<2>, heads: usize, variants: Variants) -> Tensor<2> {
+    let [rows, width] = projected.dims();
+    let heads = Heads { queries: heads, keys: heads, dim: width / 3 / heads };
+    let params = AttentionParams { is_packed: 1, ..params(rows, rows, rows, heads) };
+    if let Some(projected) = on_adapter(projected).filter(|_| heads.dim.is_multiple_of(4)) {
+        return launch(&params, [projected.clone(), projected.clone(), projected], variants).output;
+    }
+    let part = |number: usize| {
+        let part = projected.clone().narrow(1, number * width / 3, width / 3);
+        part.reshape([rows, heads.queries, heads.dim])
+    };
+    attention(&part(0), &part(1), &part(2), rows, rows, variants).output
+}
+
+/// The logarithms of the rows' softmax denominators alone, `[rows, heads]`, over all keys.
+pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, variants: Variants) -> Tensor<2> {
+    let ([rows, heads, head_dim], [columns, key_heads, _]) = (query.dims(), key.dims());
+    if !super::host::is_host(&query.device()) {
+        return attention(query, key, key, columns, columns, variants).log_sum;
+    }
+    let params = params(rows, columns, columns, Heads { queries: heads, keys: key_heads, dim: head_dim });
+    let mut log_sum = vec![0.0; rows * heads];
+    cpu::attention::log_sum_exp(&params, &host(query), &host(key), &mut log_sum);
+    from_host(log_sum, [rows, heads], &query.device())
+}
+
+fn params(rows: usize, columns: usize, past: usize, heads: Heads) -> AttentionParams {
+    AttentionParams {
+        rows: rows as u32,
+        columns: columns as u32,
+        heads: heads.queries as u32,
+        key_heads: heads.keys as u32,
+        head_dim: heads.dim as u32,
+        past: past as u32,
+        scale: super::scale(heads.dim),
+        is_packed: 0,
+    }
+}
+
+/// Queries, keys and values on an adapter.
+fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variants) -> Mixed {
+    let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
+    let is_split = rows <= FEW_ROWS && head_dim <= WIDEST_OF_SPLITS;
+    let has_tiles = variants.attention && head_dim <= WIDEST_OF_TILES;
+    let (kernel, groups) = match (is_split, has_tiles) {
+        (true, _) => (ATTENTION_SPLIT, [params.columns.div_ceil(SPLIT), params.heads, params.rows]),
+        (false, true) => (ATTENTION, [params.rows.div_ceil(16), params.heads, 1]),
+        (false, false) => {
+            (ATTENTION_ROWS.with("QUADS", params.head_dim / 4), [params.rows.div_ceil(32), params.heads, 1])
+        }
+    };
+    let key_heads = params.key_heads as usize;
+    let (asked, held) = match params.is_packed {
+        0 => (rows * heads * head_dim, params.columns as usize * key_heads * head_dim),
+        _ => [rows * (heads + 2 * key_heads) * head_dim; 2].into(),
+    };
+    let [query, key, value] = operands;
+    let launch = Launch::new(kernel).floats(query, asked).floats(key, held).floats(value, held);
+    let (mixed, log_sum) = ([rows, heads * head_dim], [rows, heads]);
+    if !is_split {
+        let launch = launch.output(mixed, DType::F32).output(log_sum, DType::F32);
+        return outputs(launch.run(groups, params));
+    }
+    let tiles = groups[0] as usize;
+    let launch = launch.output([rows, heads, tiles, head_dim], DType::F32);
+    let mut parts = launch.output([rows, heads, tiles, 2], DType::F32).run(groups, params);
+    let (sums, totals) = (parts.remove(0), parts.remove(0));
+    let params = AttentionJoinParams {
+        rows: params.rows,
+        heads: params.heads,
+        head_dim: params.head_dim,
+        tiles: groups[0],
+    };
+    let launch = Launch::new(ATTENTION_JOIN).floats(sums, rows * heads * tiles * head_dim);
+    let launch = launch.floats(totals, rows * heads * tiles * 2);
+    let launch = launch.output(mixed, DType::F32).output(log_sum, DType::F32);
+    let groups = ((rows * heads * head_dim / 4) as u32).div_ceil(ATTENTION_JOIN.workgroup[0]);
+    outputs(launch.run([groups, 1, 1], &params))
+}
+
+fn outputs(mut outputs: Vec<CubeTensor>) -> Mixed {
+    let output = from_adapter(outputs.remove(0));
+    Mixed { output, log_sum: from_adapter(outputs.remove(0)) }
+}
+
+/// Heads of components that are no multiple of 4, which no usual model has: with zeros behind them, which change no score.
+fn of_odd_heads(
+    query: &Tensor<3>,
+    key: &Tensor<3>,
+    value: &Tensor<3>,
+    params: &AttentionParams,
+    variants: Variants,
+) -> Mixed {
+    let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
+    let even = head_dim.next_multiple_of(4);
+    let pad = |x: &Tensor<3>| {
+        let [rows, heads, head_dim] = x.dims();
+        on_adapter(&Tensor::cat(
+            vec![x.clone(), Tensor::zeros([rows, heads, even - head_dim], &x.device())],
+            2,
+        ))
+    };
+    let (Some(padded), Some(key), Some(value)) = (pad(query), pad(key), pad(value)) else {
+        return Mixed {
+            output: query.clone().reshape([rows, heads * head_dim]),
+            log_sum: Tensor::zeros([rows, heads], &query.device()),
+        };
+    };
+    let params = AttentionParams { head_dim: even as u32, ..*params };
+    let Mixed { output, log_sum } = launch(&params, [padded, key, value], variants);
+    let output = output.reshape([rows, heads, even]).narrow(2, 0, head_dim).reshape([rows, heads * head_dim]);
+    Mixed { output, log_sum }
+}
+
+/// Rotates queries and keys of new rows by their positions, and appends keys and values to a cache of `past` rows with room
+/// for them; see [`oracle::rotary_append`](crate::oracle::nn::rotary_append). On an adapter the cache is written in place,
+/// and nobody else may hold its tensors.
+///
+/// # Shapes
+///
+/// - `projected`: `[rows, (heads + 2 key_heads) * head_dim]`, queries, keys and values of a row behind each other
+/// - `table`: `[rows, head_dim]`, cosines, then sines
+/// - `keys`, `values`: `[past + rows or more, key_heads, head_dim]`
+/// - result: `[rows, heads, head_dim]`, the rotated queries
+///
+/// # Panics
+///
+/// If the shapes disagree, or there are more rows than a dispatch has workgroups.
+pub fn rotary_append(
+    projected: &Tensor<2>,
+    table: &Tensor<2>,
+    heads: Heads,
+    past: usize,
+    keys: &mut Tensor<3>,
+    values: &mut Tensor<3>,
+) -> Tensor<3> {
+    let [rows, width] = projected.dims();
+    let Heads { queries, keys: key_heads, dim } = heads;
+    assert_eq!(width, (queries + 2 * key_heads) * dim, "queries, keys and values of a row");
+    assert_eq!(table.dims(), [rows, dim], "the rotary table has one row a token");
+    assert!(rows <= MAX_GROUPS as usize, "at most {MAX_GROUPS} tokens in one pass");
+    let end = past + rows;
+    if let (Some(projected), Some(table), Some(keys), Some(values)) =
+        (on_adapter(projected), on_adapter(table), on_adapter(keys), on_adapter(values))
+    {
+        let params = RotaryAppendParams {
+            rows: rows as u32,
+            heads: queries as u32,
+            key_heads: key_heads as u32,
+            head_dim: dim as u32,
+            past: past as u32,
+        };
+        let launch = Launch::new(ROTARY_APPEND).floats(projected, rows * width).floats(table, rows * dim);
+        let held = end * key_heads * dim;
+        let launch = launch.inout(keys, held).inout(values, held).output([rows, queries, dim], DType::F32);
+        let groups = ((width / 2) as u32).div_ceil(ROTARY_APPEND.workgroup[0]);
+        return from_adapter(launch.run([groups, params.rows, 1], &params).remove(2));
+    }
+    let device = projected.device();
+    let table = host(table);
+    let part = |first: usize, heads: usize| {
+        projected.clone().narrow(1, first * dim, heads * dim).reshape([rows, heads, dim])
+    };
+    let rotate = |x: Tensor<3>, heads: usize| {
+        let params = RotaryParams { tokens: rows as u32, heads: heads as u32, head_dim: dim as u32 };
+        let mut rotated = vec![0.0; rows * heads * dim];
+        cpu::nn::rotary(&params, &host(&x), &table, &mut rotated);
+        from_host(rotated, [rows, heads, dim], &device)
+    };
+    // Held by nobody else, tensors of the CPU path are written in place.
+    let append = |held: &mut Tensor<3>, new: Tensor<3>| {
+        held.inplace(|held| held.slice_assign([past..end, 0..key_heads, 0..dim], new));
+    };
+    append(keys, rotate(part(queries, key_heads), key_heads));
+    append(values, part(queries + key_heads, key_heads));
+    rotate(part(0, queries), queries)
+}
