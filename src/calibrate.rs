@@ -27,7 +27,7 @@ use crate::{
 
 const STEP: &str = "compare kernels on the device";
 /// Changes with the kernels that are compared.
-const KERNELS: u32 = 2;
+const KERNELS: u32 = 3;
 /// Measured runs of a variant, of which the fastest counts.
 const RUNS: usize = 2;
 /// Workgroup memory that the kernels over tiles need.

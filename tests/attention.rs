@@ -8,7 +8,7 @@ use mustdrop::{
     kernel::{self, attention::Heads, variants::Variants},
     oracle::{
         decode::{self, AttentionJoinParams, BEST, BestTokensParams, MostLikelyParams},
-        nn::{self, RmsNormParams, RotaryAppendParams},
+        nn::{self, NormParams, RotaryAppendParams},
     },
 };
 
@@ -212,18 +212,26 @@ fn rotary_append() {
 }
 
 #[test]
-fn rms_norm() {
+fn rms_norm_and_layer_norm() {
     let device = adapter();
     for (rows, width) in [(1, 1), (3, 127), (2, 128), (65, 129), (4, 2048)] {
-        let params = RmsNormParams { rows: rows as u32, width: width as u32, eps: 1e-5 };
-        let (x, weight) = (noise(7, rows * width), noise(9, width));
-        let mut normed = vec![0.0; x.len()];
-        nn::rms_norm(&params, &x, &weight, &mut normed);
-        let x = tensor(&x, [rows, width], &device);
-        let found = kernel::nn::rms_norm(&x, &tensor(&weight, [width], &device), 1e-5);
+        let params = NormParams { rows: rows as u32, width: width as u32, eps: 1e-5 };
+        let (x, weight, bias) = (noise(7, rows * width), noise(9, width), noise(10, width));
+        let mut expected = vec![0.0; x.len()];
+        let (on_weight, on_bias) = (tensor(&weight, [width], &device), tensor(&bias, [width], &device));
         // A sum of squares is right to its number of roundings; the largest result is sqrt(width).
         let tolerance = f32::EPSILON * (4.0 + (width as f32).log2()) * (width as f32).sqrt().max(1.0);
-        assert_near(&values(found), &normed, tolerance, &format!("{params:?}"));
+        nn::rms_norm(&params, &x, &weight, &mut expected);
+        let found = kernel::nn::rms_norm(&tensor(&x, [rows, width], &device), &on_weight, 1e-5);
+        assert_near(&values(found), &expected, tolerance, &format!("{params:?}"));
+        // Values that share most of what they are, beside which squares of their distances would be lost.
+        let far: Vec<f32> = x.iter().map(|x| x + 100.0).collect();
+        for (x, tolerance) in [(&x, 2.0 * tolerance), (&far, 400.0 * tolerance)] {
+            nn::layer_norm(&params, x, &weight, &bias, &mut expected);
+            let x = tensor(x, [rows, width], &device);
+            let found = kernel::nn::layer_norm(&x, &on_weight, &on_bias, 1e-5);
+            assert_near(&values(found), &expected, tolerance, &format!("layer norm, {params:?}"));
+        }
     }
 }
 

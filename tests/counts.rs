@@ -90,7 +90,7 @@ fn of_a_layer(found: &BTreeMap<String, Calls>, what: &str) -> Calls {
 /// Dispatches that a layer may cost at most, by the format of its weights: of a decoder in a step and in a prefill, and of
 /// a tower.
 const CEILINGS: [(&str, [usize; 3]); 4] =
-    [("f32", [7, 8, 23]), ("f16", [7, 8, 23]), ("q8", [7, 8, 23]), ("q4", [7, 8, 23])];
+    [("f32", [7, 8, 7]), ("f16", [7, 8, 7]), ("q8", [7, 8, 7]), ("q4", [7, 8, 7])];
 /// Dispatches and submissions of a whole step of 12 layers, from the token to the next.
 const STEP: (usize, usize) = (88, 4);
 

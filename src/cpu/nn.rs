@@ -8,10 +8,10 @@ use super::{
     simd::{dot, exp, sum},
     threads::together,
 };
-use crate::oracle::nn::{RmsNormParams, RotaryParams};
+use crate::oracle::nn::{NormParams, RotaryParams};
 
 /// See [`oracle::rms_norm`](crate::oracle::nn::rms_norm).
-pub fn rms_norm(params: &RmsNormParams, x: &[f32], weight: &[f32], normed: &mut [f32]) {
+pub fn rms_norm(params: &NormParams, x: &[f32], weight: &[f32], normed: &mut [f32]) {
     let width = params.width as usize;
     let at_once = rows_at_once(params.rows as usize, width) * width;
     shares(normed, at_once, |start, normed| rms_norm_rows(&x[start..], weight, params.eps, normed));
@@ -47,11 +47,11 @@ fn scale(x: &mut [f32], factor: f32, weight: &[f32]) {
     }
 }
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias`, row by row; `weight` and `bias` are as long as a row.
-pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, normed: &mut [f32]) {
-    let width = weight.len();
-    let at_once = rows_at_once(x.len() / width.max(1), width) * width;
-    shares(normed, at_once, |start, normed| layer_norm_rows(&x[start..], weight, bias, eps, normed));
+/// See [`oracle::layer_norm`](crate::oracle::nn::layer_norm).
+pub fn layer_norm(params: &NormParams, x: &[f32], weight: &[f32], bias: &[f32], normed: &mut [f32]) {
+    let width = params.width as usize;
+    let at_once = rows_at_once(params.rows as usize, width) * width;
+    shares(normed, at_once, |start, normed| layer_norm_rows(&x[start..], weight, bias, params.eps, normed));
 }
 
 fn layer_norm_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, normed: &mut [f32]) {

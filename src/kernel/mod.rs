@@ -32,6 +32,7 @@ pub const KERNELS: &[Kernel] = &[
     decode::BEST_TOKENS,
     decode::GATHER_ROWS,
     decode::MOST_LIKELY,
+    nn::LAYER_NORM,
     nn::RMS_NORM,
     prefill::COMPACT,
     prefill::DUAL_ATTENTION,

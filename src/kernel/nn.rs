@@ -9,9 +9,12 @@ use super::{
 };
 use crate::{
     cpu::{self, matrix::MatrixMut, product::Floats},
-    oracle::nn::RmsNormParams,
+    oracle::nn::NormParams,
 };
 
+/// `shaders/nn/layer_norm.wgsl`
+pub const LAYER_NORM: Kernel =
+    Kernel::new("layer_norm", include_str!("../../shaders/nn/layer_norm.wgsl"), [128, 1, 1]);
 /// `shaders/nn/rms_norm.wgsl`
 pub const RMS_NORM: Kernel =
     Kernel::new("rms_norm", include_str!("../../shaders/nn/rms_norm.wgsl"), [128, 1, 1]);
@@ -19,7 +22,7 @@ pub const RMS_NORM: Kernel =
 /// The RMSNorm of every row; see [`oracle::rms_norm`](crate::oracle::nn::rms_norm).
 pub fn rms_norm(x: &Tensor<2>, weight: &Tensor<1>, eps: f32) -> Tensor<2> {
     let [rows, width] = x.dims();
-    let params = RmsNormParams { rows: rows as u32, width: width as u32, eps };
+    let params = NormParams { rows: rows as u32, width: width as u32, eps };
     if let (Some(x), Some(weight)) = (on_adapter(x), on_adapter(weight)) {
         let launch = Launch::new(RMS_NORM).floats(x, rows * width).floats(weight, width);
         let launch = launch.output([rows, width], DType::F32);
@@ -63,11 +66,19 @@ pub fn add(x: &Tensor<2>, delta: &Tensor<2>) -> Tensor<2> {
     from_host(sum, x.dims(), &x.device())
 }
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias` for each row, on the CPU path.
+/// The LayerNorm of every row; see [`oracle::layer_norm`](crate::oracle::nn::layer_norm).
 pub fn layer_norm(x: &Tensor<2>, weight: &Tensor<1>, bias: &Tensor<1>, eps: f32) -> Tensor<2> {
-    let mut normed = vec![0.0; x.shape().num_elements()];
-    cpu::nn::layer_norm(&host(x), &host(weight), &host(bias), eps, &mut normed);
-    from_host(normed, x.dims(), &x.device())
+    let [rows, width] = x.dims();
+    let params = NormParams { rows: rows as u32, width: width as u32, eps };
+    if let (Some(x), Some(weight), Some(bias)) = (on_adapter(x), on_adapter(weight), on_adapter(bias)) {
+        let launch =
+            Launch::new(LAYER_NORM).floats(x, rows * width).floats(weight, width).floats(bias, width);
+        let launch = launch.output([rows, width], DType::F32);
+        return from_adapter(launch.run([params.rows, 1, 1], &params).remove(0));
+    }
+    let mut normed = vec![0.0; rows * width];
+    cpu::nn::layer_norm(&params, &host(x), &host(weight), &host(bias), &mut normed);
+    from_host(normed, [rows, width], &x.device())
 }
 
 /// `x σ(factor x)` for each value, on the CPU path.

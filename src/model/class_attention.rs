@@ -44,7 +44,7 @@ impl ClassAttention {
     pub(super) fn forward(&self, state: &Tensor<2>, classes: usize) -> Tensor<1> {
         let [rows, width] = state.dims();
         let asking = if classes > 0 { classes } else { rows };
-        let normed = self.norm.forward(state.clone());
+        let normed = self.norm.forward(state);
         let query = self.query.forward(&normed.clone().slice([0..asking]));
         let query = query.reshape([asking, self.heads, width / self.heads]);
         let key = self.key.forward(&normed).reshape([rows, self.heads, width / self.heads]);

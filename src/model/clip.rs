@@ -136,7 +136,10 @@ impl VisionTower {
             rows = Tensor::cat(vec![class.clone().unsqueeze(), rows], 0);
         }
         let rows = rows + self.position_embedding.clone();
-        self.pre_norm.as_ref().map_or(rows.clone(), |norm| norm.forward(rows))
+        match &self.pre_norm {
+            Some(norm) => norm.forward(&rows),
+            None => rows,
+        }
     }
 }
 
@@ -196,11 +199,11 @@ impl EncoderLayer {
     }
 
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let projected = self.projections.forward(&self.norm1.forward(x.clone()));
+        let projected = self.projections.forward(&self.norm1.forward(&x));
         let attended = packed_attention(&projected, self.heads, self.variants);
         let x = self.out.forward_within(&attended, &Around { residual: Some(&x), ..Around::default() });
         let activated = Around { activation: Some(self.activation), ..Around::default() };
-        let inner = self.fc1.forward_within(&self.norm2.forward(x.clone()), &activated);
+        let inner = self.fc1.forward_within(&self.norm2.forward(&x), &activated);
         self.fc2.forward_within(&inner, &Around { residual: Some(&x), ..Around::default() })
     }
 }

@@ -1,6 +1,6 @@
 //! The two normalisations: LayerNorm in the vision tower, RMSNorm in the decoder.
 
-use burn::tensor::{Tensor, module};
+use burn::tensor::Tensor;
 
 use crate::kernel;
 
@@ -14,11 +14,8 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// Normalises every row of `x`, `[rows, width]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        if !kernel::is_on_adapter(&x) {
-            return kernel::nn::layer_norm(&x, &self.weight, &self.bias, self.eps as f32);
-        }
-        module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.eps)
+    pub fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        kernel::nn::layer_norm(x, &self.weight, &self.bias, self.eps as f32)
     }
 }
 

@@ -59,7 +59,7 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         "quantised_rows" => {
             layout!(quantised::QuantisedParams { rows, inputs, outputs, bits })
         }
-        "rms_norm" => layout!(nn::RmsNormParams { rows, width, eps }),
+        "layer_norm" | "rms_norm" => layout!(nn::NormParams { rows, width, eps }),
         "rotary_append" => layout!(nn::RotaryAppendParams { rows, heads, key_heads, head_dim, past }),
         "text_attention" => {
             layout!(prefill::TextAttentionParams { rows, first, columns, heads, key_heads, head_dim, scale })

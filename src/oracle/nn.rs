@@ -94,15 +94,15 @@ pub fn attention(
     }
 }
 
-/// Sizes of [`rms_norm`], laid out as the shader's uniform.
+/// Sizes of [`rms_norm`] and [`layer_norm`], laid out as the shaders' uniform.
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct RmsNormParams {
+pub struct NormParams {
     /// Rows.
     pub rows: u32,
     /// Width of a row.
     pub width: u32,
-    /// Added to the mean square.
+    /// Added to the mean square, or to the variance.
     pub eps: f32,
 }
 
@@ -112,13 +112,31 @@ pub struct RmsNormParams {
 ///
 /// - `x`, `normed`: `[rows, width]`
 /// - `weight`: `[width]`
-pub fn rms_norm(params: &RmsNormParams, x: &[f32], weight: &[f32], normed: &mut [f32]) {
+pub fn rms_norm(params: &NormParams, x: &[f32], weight: &[f32], normed: &mut [f32]) {
     let width = params.width as usize;
     for (x, normed) in x.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
         let square: f64 = x.iter().map(|value| f64::from(*value).powi(2)).sum();
         let factor = 1.0 / (square / width as f64 + f64::from(params.eps)).sqrt();
         for ((normed, value), weight) in normed.iter_mut().zip(x).zip(weight) {
             *normed = (f64::from(*value) * factor * f64::from(*weight)) as f32;
+        }
+    }
+}
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias` for each row (LayerNorm, arXiv 1607.06450).
+///
+/// # Shapes
+///
+/// - `x`, `normed`: `[rows, width]`
+/// - `weight`, `bias`: `[width]`
+pub fn layer_norm(params: &NormParams, x: &[f32], weight: &[f32], bias: &[f32], normed: &mut [f32]) {
+    let width = params.width as usize;
+    for (x, normed) in x.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
+        let mean = x.iter().map(|value| f64::from(*value)).sum::<f64>() / width as f64;
+        let variance = x.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / width as f64;
+        let factor = 1.0 / (variance + f64::from(params.eps)).sqrt();
+        for ((normed, value), (weight, bias)) in normed.iter_mut().zip(x).zip(weight.iter().zip(bias)) {
+            *normed = ((f64::from(*value) - mean) * factor * f64::from(*weight) + f64::from(*bias)) as f32;
         }
     }
 }
@@ -176,7 +194,7 @@ pub fn product(params: &ProductParams, read: &ProductInputs, y: &mut [f32]) {
     let (inputs, columns, first) = (params.inputs as usize, params.columns as usize, params.first as usize);
     let mut normed = read.x.to_vec();
     if let Some(weight) = read.norm {
-        let norm = RmsNormParams { rows: params.rows, width: params.inputs, eps: params.eps };
+        let norm = NormParams { rows: params.rows, width: params.inputs, eps: params.eps };
         rms_norm(&norm, read.x, weight, &mut normed);
     }
     let sum = |row: usize, output: usize| {

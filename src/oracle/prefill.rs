@@ -36,7 +36,7 @@ impl TextAttentionParams {
 ///
 /// - `query`: `[rows, heads, head_dim]`
 /// - `key`: `[first + columns or more, key_heads, head_dim]`
-/// - `log_sum`: `[rows, heads]`, from [`log_sum_exp`] over all columns a row sees
+/// - `log_sum`: `[rows, heads]`, from [`log_sum_exp`](super::nn::log_sum_exp) over all columns a row sees
 /// - `attention_sum`, `attention_max`: `[columns]`
 pub fn text_attention(
     params: &TextAttentionParams,
