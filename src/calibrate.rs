@@ -27,11 +27,11 @@ use crate::{
 
 const STEP: &str = "compare kernels on the device";
 /// Changes with the kernels that are compared.
-const KERNELS: u32 = 3;
+const KERNELS: u32 = 4;
 /// Measured runs of a variant, of which the fastest counts.
 const RUNS: usize = 2;
 /// Workgroup memory that the kernels over tiles need.
-const TILE_BYTES: u32 = 17 << 10;
+const TILE_BYTES: u32 = 19 << 10;
 
 /// The variants for an opened adapter with so much workgroup memory: those remembered for `name`, which has all that
 /// tells it from others, or measured now.

@@ -5,7 +5,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect,
     device::Compute,
-    kernel::{self, attention::Heads, variants::Variants},
+    kernel::{
+        self,
+        attention::{Heads, Rotary},
+        variants::Variants,
+    },
     oracle::{
         decode::{self, AttentionJoinParams, BEST, BestTokensParams, MostLikelyParams},
         nn::{self, NormParams, RotaryAppendParams},
@@ -176,7 +180,10 @@ fn rotary_append() {
         (577, 0, 9, Heads { queries: 4, keys: 1, dim: 8 }),
     ] {
         let Heads { queries, keys: key_heads, dim } = heads;
-        let (projected, table) = (noise(1, rows * (queries + 2 * key_heads) * dim), noise(2, rows * dim));
+        // The table begins before the rows.
+        let first = rows % 3;
+        let projected = noise(1, rows * (queries + 2 * key_heads) * dim);
+        let table = noise(2, (first + rows) * dim);
         // What lies before and behind the new rows stays as it is.
         let held = noise(3, (past + rows + room) * key_heads * dim);
         let params = RotaryAppendParams {
@@ -185,6 +192,7 @@ fn rotary_append() {
             key_heads: key_heads as u32,
             head_dim: dim as u32,
             past: past as u32,
+            first: first as u32,
         };
         let (mut keys, mut all, mut query) = (held.clone(), held.clone(), vec![0.0; rows * queries * dim]);
         nn::rotary_append(&params, &projected, &table, &mut keys, &mut all, &mut query);
@@ -193,10 +201,10 @@ fn rotary_append() {
             let (mut found_keys, mut found_values) =
                 (tensor(&held, shape, &device), tensor(&held, shape, &device));
             let projected = tensor(&projected, [rows, (queries + 2 * key_heads) * dim], &device);
-            let table = tensor(&table, [rows, dim], &device);
+            let rotary = Rotary { table: tensor(&table, [first + rows, dim], &device), first };
             let found = kernel::attention::rotary_append(
                 &projected,
-                &table,
+                &rotary,
                 heads,
                 past,
                 &mut found_keys,

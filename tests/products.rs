@@ -179,14 +179,6 @@ fn product_tile_and_product_registers() {
 }
 
 #[test]
-fn product_tile_of_many_rows() {
-    let device = adapter();
-    for bits in BITS {
-        assert_product(bits, Unpack::Tile, (1025, 32, &[1922]), SURROUNDINGS[1], &device);
-    }
-}
-
-#[test]
 fn floats_of_odd_shapes() {
     let device = adapter();
     for bits in [16, 32] {

@@ -19,17 +19,22 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> log_sum: array<f32>;     // [rows, heads]
 @group(0) @binding(5) var<uniform> params: Params;
 
-const ROWS: u32 = 16u;      // of a workgroup
-const COLUMNS: u32 = 16u;   // of a tile
-const SHARES: u32 = 8u;     // threads a row
-const QUADS: u32 = 32u;     // vec4s of a head, at most
-const OWN_QUADS: u32 = 4u;  // of them a thread's, at most
+const ROWS: u32 = 16u;    // of a workgroup
+const COLUMNS: u32 = 16u; // of a tile
+const SHARES: u32 = 8u;   // threads a row
+const QUADS: u32 = 32u;   // vec4s of a head, at most
 const LOWEST: f32 = -3.0e38;
 
-var<workgroup> rows_tile: array<vec4<f32>, ROWS * QUADS>;
+// One more than a head needs lies between two: threads beside each other then meet no bank twice.
+var<workgroup> rows_tile: array<vec4<f32>, ROWS * (QUADS + 1u)>;
 // Keys, then the values of the same columns.
-var<workgroup> columns_tile: array<vec4<f32>, COLUMNS * QUADS>;
+var<workgroup> columns_tile: array<vec4<f32>, COLUMNS * (QUADS + 1u)>;
 var<workgroup> scores: array<f32, ROWS * COLUMNS>;
+var<workgroup> weights: array<f32, ROWS * COLUMNS>;
+
+fn sum_of(x: vec4<f32>) -> f32 {
+    return x.x + x.y + x.z + x.w;
+}
 
 // One row of threads a query; the y axis of the grid is the head.
 @compute @workgroup_size(SHARES, ROWS)
@@ -43,6 +48,7 @@ fn attention(
     let head = group.y;
     let key_head = head / (params.heads / params.key_heads);
     let quads = params.head_dim / 4u;
+    let stride = quads + 1u;
     let packed = params.heads + 2u * params.key_heads;
     let query_stride = select(params.heads, packed, params.is_packed == 1u);
     let key_stride = select(params.key_heads, packed, params.is_packed == 1u);
@@ -50,12 +56,18 @@ fn attention(
     let first_value = select(key_head, params.heads + params.key_heads + key_head, params.is_packed == 1u);
     for (var i = thread; i < ROWS * quads; i += ROWS * SHARES) {
         let at = min(first + i / quads, params.rows - 1u);
-        rows_tile[i] = query[(at * query_stride + head) * quads + i % quads] * params.scale;
+        rows_tile[i / quads * stride + i % quads] = query[(at * query_stride + head) * quads + i % quads] * params.scale;
     }
 
     var highest = LOWEST;
     var total = 0.0;
-    var sums: array<vec4<f32>, OWN_QUADS>;
+    // Of every eighth quad of the result, from local.x on. Sums have names, as in product_tile.
+    var s0 = vec4(0.0);
+    var s1 = vec4(0.0);
+    var s2 = vec4(0.0);
+    var s3 = vec4(0.0);
+    // Quads beyond the last are computed from the last, and not stored.
+    let own = min(vec4(local.x) + vec4(0u, 1u, 2u, 3u) * SHARES, vec4(quads - 1u));
     // What the last row of the tile sees, all rows' tiles end at.
     let end = min(params.columns, params.past + min(first + ROWS, params.rows));
     let visible = min(params.columns, params.past + row + 1u);
@@ -63,21 +75,24 @@ fn attention(
         workgroupBarrier();
         for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
             let at = min(tile + i / quads, params.columns - 1u);
-            columns_tile[i] = key[(at * key_stride + first_key) * quads + i % quads];
+            columns_tile[i / quads * stride + i % quads] = key[(at * key_stride + first_key) * quads + i % quads];
         }
         workgroupBarrier();
-        for (var column = local.x; column < COLUMNS; column += SHARES) {
-            var score = vec4(0.0);
-            for (var i = 0u; i < quads; i++) {
-                score = fma(rows_tile[local.y * quads + i], columns_tile[column * quads + i], score);
-            }
-            let sum = score.x + score.y + score.z + score.w;
-            scores[local.y * COLUMNS + column] = select(LOWEST, sum, tile + column < visible);
+        // Two columns a thread.
+        var first_score = vec4(0.0);
+        var second_score = vec4(0.0);
+        for (var i = 0u; i < quads; i++) {
+            let own_query = rows_tile[local.y * stride + i];
+            first_score = fma(own_query, columns_tile[local.x * stride + i], first_score);
+            second_score = fma(own_query, columns_tile[(local.x + SHARES) * stride + i], second_score);
         }
+        let place = local.y * COLUMNS + local.x;
+        scores[place] = select(LOWEST, sum_of(first_score), tile + local.x < visible);
+        scores[place + SHARES] = select(LOWEST, sum_of(second_score), tile + local.x + SHARES < visible);
         workgroupBarrier();
         for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
             let at = min(tile + i / quads, params.columns - 1u);
-            columns_tile[i] = value[(at * key_stride + first_value) * quads + i % quads];
+            columns_tile[i / quads * stride + i % quads] = value[(at * key_stride + first_value) * quads + i % quads];
         }
         var new_highest = highest;
         for (var column = 0u; column < COLUMNS; column++) {
@@ -86,30 +101,43 @@ fn attention(
         let shrink = exp(highest - new_highest);
         highest = new_highest;
         total *= shrink;
-        for (var i = 0u; i < OWN_QUADS; i++) {
-            sums[i] *= shrink;
-        }
+        s0 *= shrink;
+        s1 *= shrink;
+        s2 *= shrink;
+        s3 *= shrink;
+        // 0 where hidden: every row sees column 0, so `highest` is a score by now.
+        weights[place] = exp(scores[place] - highest);
+        weights[place + SHARES] = exp(scores[place + SHARES] - highest);
         workgroupBarrier();
         for (var column = 0u; column < min(COLUMNS, end - tile); column++) {
-            // 0 where hidden: every row sees column 0, so `highest` is a score by now.
-            let weight = exp(scores[local.y * COLUMNS + column] - highest);
+            let weight = weights[local.y * COLUMNS + column];
+            let at = column * stride;
             total += weight;
-            for (var i = 0u; i < OWN_QUADS; i++) {
-                let quad = local.x + i * SHARES;
-                if quad < quads {
-                    sums[i] = fma(vec4(weight), columns_tile[column * quads + quad], sums[i]);
-                }
+            s0 = fma(vec4(weight), columns_tile[at + own.x], s0);
+            if quads > SHARES {
+                s1 = fma(vec4(weight), columns_tile[at + own.y], s1);
+            }
+            if quads > 2u * SHARES {
+                s2 = fma(vec4(weight), columns_tile[at + own.z], s2);
+                s3 = fma(vec4(weight), columns_tile[at + own.w], s3);
             }
         }
     }
     if row >= params.rows {
         return;
     }
-    for (var i = 0u; i < OWN_QUADS; i++) {
-        let quad = local.x + i * SHARES;
-        if quad < quads {
-            mixed[(row * params.heads + head) * quads + quad] = sums[i] / total;
-        }
+    let at = (row * params.heads + head) * quads + local.x;
+    if local.x < quads {
+        mixed[at] = s0 / total;
+    }
+    if local.x + SHARES < quads {
+        mixed[at + SHARES] = s1 / total;
+    }
+    if local.x + 2u * SHARES < quads {
+        mixed[at + 2u * SHARES] = s2 / total;
+    }
+    if local.x + 3u * SHARES < quads {
+        mixed[at + 3u * SHARES] = s3 / total;
     }
     if local.x == 0u {
         log_sum[row * params.heads + head] = highest + log(total);

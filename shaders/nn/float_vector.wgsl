@@ -27,18 +27,20 @@ fn float_vector(
     let quads = params.inputs / 4u;
     let output = group.x * OUTPUTS + local.y;
     let first_row = params.start + group.y * ROWS;
-    var starts: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        // A row too many is computed from the last, and not stored.
-        starts[r] = min(first_row + r, params.rows - 1u) * quads;
-    }
+    // A row too many is computed from the last, and not stored.
+    let last = params.rows - 1u;
+    let starts = min(vec4(first_row) + vec4(0u, 1u, 2u, 3u), vec4(last)) * quads;
     var factors = vec4(1.0);
     if HAS_NORM == 1u {
         var squares = vec4(0.0);
         for (var quad = thread; quad < quads; quad += SHARES * OUTPUTS) {
-            for (var r = 0u; r < ROWS; r++) {
-                let values = x[starts[r] + quad];
-                squares[r] += dot(values, values);
+            squares.x += dot(x[starts.x + quad], x[starts.x + quad]);
+            if ROWS > 1u {
+                squares.y += dot(x[starts.y + quad], x[starts.y + quad]);
+            }
+            if ROWS > 2u {
+                squares.z += dot(x[starts.z + quad], x[starts.z + quad]);
+                squares.w += dot(x[starts.w + quad], x[starts.w + quad]);
             }
         }
         partial[thread] = squares;
@@ -66,8 +68,13 @@ fn float_vector(
             if HAS_NORM == 1u {
                 weights *= norm[quad];
             }
-            for (var r = 0u; r < ROWS; r++) {
-                sums[r] += dot(x[starts[r] + quad], weights);
+            sums.x += dot(x[starts.x + quad], weights);
+            if ROWS > 1u {
+                sums.y += dot(x[starts.y + quad], weights);
+            }
+            if ROWS > 2u {
+                sums.z += dot(x[starts.z + quad], weights);
+                sums.w += dot(x[starts.w + quad], weights);
             }
         }
     }

@@ -17,9 +17,42 @@ const HAS_NORM: u32 = 0u; // 0 or 1
 const LANES: u32 = 8u;    // fours of outputs, side by side
 const SHARES: u32 = 32u;  // threads that share them
 
-var<workgroup> partial: array<vec4<f32>, LANES * SHARES * ROWS>;
+const ROOM: u32 = LANES * SHARES * ROWS;
 
-// One row of threads a share; the y axis of the grid counts ROWS rows of x.
+var<workgroup> partial: array<vec4<f32>, ROOM>;
+
+// What a block's numbers and the values of one row give: the products by output, and the values themselves.
+struct Dots {
+    products: vec4<f32>,
+    total: vec4<f32>,
+}
+
+// Adds four inputs of four outputs.
+fn dots_with(dots: Dots, values: vec4<f32>, n0: vec4<f32>, n1: vec4<f32>, n2: vec4<f32>, n3: vec4<f32>) -> Dots {
+    let two = fma(vec4(values.y), n1, fma(vec4(values.x), n0, dots.products));
+    return Dots(fma(vec4(values.w), n3, fma(vec4(values.z), n2, two)), dots.total + values);
+}
+
+// A block's dots as sums of products with weights.
+fn scaled(dots: Dots, scale: vec4<f32>, minimum: vec4<f32>) -> vec4<f32> {
+    let total = dots.total.x + dots.total.y + dots.total.z + dots.total.w;
+    return fma(scale, dots.products, minimum * total);
+}
+
+// Four values of a row, with the weights of the norm.
+fn values_at(start: u32, quad: u32) -> vec4<f32> {
+    if HAS_NORM == 1u {
+        return x[start + quad] * norm[quad];
+    }
+    return x[start + quad];
+}
+
+fn square(start: u32, quad: u32) -> f32 {
+    return dot(x[start + quad], x[start + quad]);
+}
+
+// One row of threads a share; the y axis of the grid counts ROWS rows of x. Rows have names: arrays of them, indexed in
+// loops, are kept in memory by drivers that do not unroll.
 @compute @workgroup_size(LANES, SHARES)
 fn quantised_vector(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -30,18 +63,20 @@ fn quantised_vector(
     let fours = (params.outputs + 3u) / 4u;
     let four = group.x * LANES + local.x;
     let first_row = params.start + group.y * ROWS;
-    var starts: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        // A row too many is computed from the last, and not stored.
-        starts[r] = min(first_row + r, params.rows - 1u) * quads;
-    }
+    // A row too many is computed from the last, and not stored.
+    let last = params.rows - 1u;
+    let starts = min(vec4(first_row) + vec4(0u, 1u, 2u, 3u), vec4(last)) * quads;
     var factors = vec4(1.0);
     if HAS_NORM == 1u {
         var squares = vec4(0.0);
         for (var quad = thread; quad < quads; quad += LANES * SHARES) {
-            for (var r = 0u; r < ROWS; r++) {
-                let values = x[starts[r] + quad];
-                squares[r] += dot(values, values);
+            squares.x += square(starts.x, quad);
+            if ROWS > 1u {
+                squares.y += square(starts.y, quad);
+            }
+            if ROWS > 2u {
+                squares.z += square(starts.z, quad);
+                squares.w += square(starts.w, quad);
             }
         }
         partial[thread] = squares;
@@ -55,7 +90,10 @@ fn quantised_vector(
         factors = inverseSqrt(partial[0] / f32(params.inputs) + params.eps);
         workgroupBarrier();
     }
-    var sums: array<vec4<f32>, ROWS>;
+    var s0 = vec4(0.0);
+    var s1 = vec4(0.0);
+    var s2 = vec4(0.0);
+    var s3 = vec4(0.0);
     if four < fours {
         for (var block = local.y; block < params.inputs / 32u; block += SHARES) {
             let range = ranges[block * fours + four];
@@ -63,36 +101,46 @@ fn quantised_vector(
             let b = unpack2x16float(range.y);
             let c = unpack2x16float(range.z);
             let d = unpack2x16float(range.w);
-            var products: array<vec4<f32>, ROWS>;
-            var totals: array<vec4<f32>, ROWS>;
+            let scale = vec4(a.x, b.x, c.x, d.x);
+            let minimum = vec4(a.y, b.y, c.y, d.y);
+            var d0 = Dots(vec4(0.0), vec4(0.0));
+            var d1 = Dots(vec4(0.0), vec4(0.0));
+            var d2 = Dots(vec4(0.0), vec4(0.0));
+            var d3 = Dots(vec4(0.0), vec4(0.0));
             for (var w = 0u; w < BITS; w++) {
                 let word = words[(block * BITS + w) * fours + four];
                 for (var q = 0u; q < 8u / BITS; q++) {
-                    let at = block * 8u + w * (8u / BITS) + q;
+                    let quad = block * 8u + w * (8u / BITS) + q;
                     let shift = q * 4u * BITS;
                     let mask = vec4((1u << BITS) - 1u);
                     let n0 = vec4<f32>((word >> vec4(shift)) & mask);
                     let n1 = vec4<f32>((word >> vec4(shift + BITS)) & mask);
                     let n2 = vec4<f32>((word >> vec4(shift + 2u * BITS)) & mask);
                     let n3 = vec4<f32>((word >> vec4(shift + 3u * BITS)) & mask);
-                    for (var r = 0u; r < ROWS; r++) {
-                        var values = x[starts[r] + at];
-                        if HAS_NORM == 1u {
-                            values *= norm[at];
-                        }
-                        products[r] += values.x * n0 + values.y * n1 + values.z * n2 + values.w * n3;
-                        totals[r] += values;
+                    d0 = dots_with(d0, values_at(starts.x, quad), n0, n1, n2, n3);
+                    if ROWS > 1u {
+                        d1 = dots_with(d1, values_at(starts.y, quad), n0, n1, n2, n3);
+                    }
+                    if ROWS > 2u {
+                        d2 = dots_with(d2, values_at(starts.z, quad), n0, n1, n2, n3);
+                        d3 = dots_with(d3, values_at(starts.w, quad), n0, n1, n2, n3);
                     }
                 }
             }
-            for (var r = 0u; r < ROWS; r++) {
-                let total = totals[r].x + totals[r].y + totals[r].z + totals[r].w;
-                sums[r] += vec4(a.x, b.x, c.x, d.x) * products[r] + vec4(a.y, b.y, c.y, d.y) * total;
-            }
+            s0 += scaled(d0, scale, minimum);
+            s1 += scaled(d1, scale, minimum);
+            s2 += scaled(d2, scale, minimum);
+            s3 += scaled(d3, scale, minimum);
         }
     }
-    for (var r = 0u; r < ROWS; r++) {
-        partial[r * LANES * SHARES + thread] = sums[r];
+    partial[thread] = s0;
+    // A variant of fewer rows has no room for the others, and never gets there.
+    if ROWS > 1u {
+        partial[LANES * SHARES % ROOM + thread] = s1;
+    }
+    if ROWS > 2u {
+        partial[2u * LANES * SHARES % ROOM + thread] = s2;
+        partial[3u * LANES * SHARES % ROOM + thread] = s3;
     }
     workgroupBarrier();
     for (var half = SHARES / 2u; half > 0u; half /= 2u) {

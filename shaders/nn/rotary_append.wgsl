@@ -8,10 +8,11 @@ struct Params {
     key_heads: u32, // of a key and of a value
     head_dim: u32,  // components of a head, even
     past: u32,      // rows that the cache holds already
+    first: u32,     // row of the table that is the first row's
 }
 
 @group(0) @binding(0) var<storage, read_write> projected: array<f32>; // [rows, heads + 2 key_heads, head_dim]
-@group(0) @binding(1) var<storage, read_write> table: array<f32>;     // [rows, head_dim]: cosines, then sines
+@group(0) @binding(1) var<storage, read_write> table: array<f32>;     // [first + rows or more, head_dim]: cosines, then sines
 @group(0) @binding(2) var<storage, read_write> keys: array<f32>;      // [past + rows or more, key_heads, head_dim]
 @group(0) @binding(3) var<storage, read_write> values: array<f32>;    // [past + rows or more, key_heads, head_dim]
 @group(0) @binding(4) var<storage, read_write> query: array<f32>;     // [rows, heads, head_dim]
@@ -40,8 +41,9 @@ fn rotary_append(@builtin(global_invocation_id) thread: vec3<u32>) {
         values[to + half_dim] = second;
         return;
     }
-    let cosine = table[row * params.head_dim + pair];
-    let sine = table[row * params.head_dim + half_dim + pair];
+    let angle = (params.first + row) * params.head_dim + pair;
+    let cosine = table[angle];
+    let sine = table[angle + half_dim];
     let rotated = vec2(first * cosine - second * sine, second * cosine + first * sine);
     if head >= params.heads {
         let to = (held + head - params.heads) * params.head_dim + pair;

@@ -121,8 +121,9 @@ impl Compute {
     }
 }
 
-/// Dispatches of a submission, at most; before that, what they compute bounds it (`kernel::submission`).
-const TASKS_MAX: usize = 1024;
+/// Dispatches of a submission, at most; before that, what they compute bounds it (`kernel::submission`). With more, a
+/// device would wait for the whole of a step to be queued.
+const TASKS_MAX: usize = 48;
 
 /// An adapter in use.
 #[derive(Debug, Clone)]

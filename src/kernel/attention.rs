@@ -50,6 +50,15 @@ pub struct Mixed {
     pub log_sum: Tensor<2>,
 }
 
+/// Cosines, then sines, of the angles of some positions.
+#[derive(Debug, Clone)]
+pub struct Rotary {
+    /// `[first + rows or more, head_dim]`
+    pub table: Tensor<2>,
+    /// The table's row of a pass's first row.
+    pub first: usize,
+}
+
 /// Heads of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heads {
@@ -222,7 +231,6 @@ fn of_odd_heads(
 /// # Shapes
 ///
 /// - `projected`: `[rows, (heads + 2 key_heads) * head_dim]`, queries, keys and values of a row behind each other
-/// - `table`: `[rows, head_dim]`, cosines, then sines
 /// - `keys`, `values`: `[past + rows or more, key_heads, head_dim]`
 /// - result: `[rows, heads, head_dim]`, the rotated queries
 ///
@@ -231,7 +239,7 @@ fn of_odd_heads(
 /// If the shapes disagree, or there are more rows than a dispatch has workgroups.
 pub fn rotary_append(
     projected: &Tensor<2>,
-    table: &Tensor<2>,
+    rotary: &Rotary,
     heads: Heads,
     past: usize,
     keys: &mut Tensor<3>,
@@ -240,7 +248,9 @@ pub fn rotary_append(
     let [rows, width] = projected.dims();
     let Heads { queries, keys: key_heads, dim } = heads;
     assert_eq!(width, (queries + 2 * key_heads) * dim, "queries, keys and values of a row");
-    assert_eq!(table.dims(), [rows, dim], "the rotary table has one row a token");
+    let Rotary { table, first } = rotary;
+    assert_eq!(table.dims()[1], dim, "a rotary table has a number for each component");
+    assert!(table.dims()[0] >= first + rows, "the rotary table has one row a token");
     assert!(rows <= MAX_GROUPS as usize, "at most {MAX_GROUPS} tokens in one pass");
     let end = past + rows;
     if let (Some(projected), Some(table), Some(keys), Some(values)) =
@@ -252,8 +262,10 @@ pub fn rotary_append(
             key_heads: key_heads as u32,
             head_dim: dim as u32,
             past: past as u32,
+            first: *first as u32,
         };
-        let launch = Launch::new(ROTARY_APPEND).floats(projected, rows * width).floats(table, rows * dim);
+        let launch = Launch::new(ROTARY_APPEND).floats(projected, rows * width);
+        let launch = launch.floats(table, (first + rows) * dim);
         let held = end * key_heads * dim;
         let launch = launch.inout(keys, held).inout(values, held).output([rows, queries, dim], DType::F32);
         let groups = ((width / 2) as u32).div_ceil(ROTARY_APPEND.workgroup[0]);
@@ -261,13 +273,14 @@ pub fn rotary_append(
     }
     let device = projected.device();
     let table = host(table);
+    let table = &table[first * dim..];
     let part = |first: usize, heads: usize| {
         projected.clone().narrow(1, first * dim, heads * dim).reshape([rows, heads, dim])
     };
     let rotate = |x: Tensor<3>, heads: usize| {
         let params = RotaryParams { tokens: rows as u32, heads: heads as u32, head_dim: dim as u32 };
         let mut rotated = vec![0.0; rows * heads * dim];
-        cpu::nn::rotary(&params, &host(&x), &table, &mut rotated);
+        cpu::nn::rotary(&params, &host(&x), table, &mut rotated);
         from_host(rotated, [rows, heads, dim], &device)
     };
     // Held by nobody else, tensors of the CPU path are written in place.

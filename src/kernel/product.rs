@@ -37,8 +37,6 @@ pub const PRODUCT_REGISTERS: Kernel = shader!("product_registers", [16, 1, 1]);
 
 /// Up to so many rows, reading the weights takes all the time, and a norm before the product none.
 pub const FEW_ROWS: usize = 8;
-/// Workgroups from which on a device is busy.
-const MANY_GROUPS: usize = 512;
 /// Outputs of a workgroup of [`PRODUCT_TILE`] and [`PRODUCT_REGISTERS`].
 const OUTPUTS: u32 = 64;
 
@@ -250,11 +248,7 @@ fn choice(part: &Operand, rows: u32, outputs: u32, has_norm: bool, unpack: Unpac
             (PRODUCT_REGISTERS.with("BITS", part.bits), [outputs.div_ceil(OUTPUTS), rows.div_ceil(16), 1])
         }
         Unpack::Tile => {
-            // Larger tiles read less, smaller ones leave no core without work.
-            let large = outputs.div_ceil(OUTPUTS) as usize * rows.div_ceil(64) as usize;
-            let own_rows = if large >= MANY_GROUPS { 8 } else { 4 };
-            let kernel = PRODUCT_TILE.with("BITS", part.bits).with("OWN_ROWS", own_rows);
-            (kernel, [outputs.div_ceil(OUTPUTS), rows.div_ceil(8 * own_rows), 1])
+            (PRODUCT_TILE.with("BITS", part.bits), [outputs.div_ceil(OUTPUTS), rows.div_ceil(64), 1])
         }
     }
 }
@@ -272,7 +266,7 @@ pub fn variants() -> Vec<Kernel> {
             all.extend([0, 1].map(|has_norm| vector.with("HAS_NORM", has_norm)));
         }
         all.push(PRODUCT_REGISTERS.with("BITS", bits));
-        all.extend([4, 8].map(|own_rows| PRODUCT_TILE.with("BITS", bits).with("OWN_ROWS", own_rows)));
+        all.push(PRODUCT_TILE.with("BITS", bits));
     }
     all
 }

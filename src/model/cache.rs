@@ -3,11 +3,14 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::kernel::{
-    attention::{Heads, Mixed, attention, rotary_append},
+    attention::{Heads, Mixed, Rotary, attention, rotary_append},
     decode::gather_rows,
     integers,
+    product::FEW_ROWS,
     variants::Variants,
 };
+
+use super::rope::Rope;
 
 /// Rows a cache grows by when it is full.
 pub(crate) const CHUNK: usize = 256;
@@ -23,12 +26,43 @@ pub struct KeyValueCache {
     pub(super) layers: Vec<LayerCache>,
     /// The rotary position of the next token.
     pub(crate) next_position: u32,
+    /// Angles of the positions of the next few rows, so that a step need not bring its own to the device.
+    ahead: Option<Ahead>,
 }
+
+/// Angles of [`AHEAD`] positions in a row.
+#[derive(Debug)]
+struct Ahead {
+    position: u32,
+    table: Tensor<2>,
+}
+
+/// Positions whose angles are made at once.
+const AHEAD: u32 = 256;
 
 impl KeyValueCache {
     /// An empty cache for a decoder of `layers` layers.
     pub fn new(layers: usize) -> Self {
-        Self { layers: (0..layers).map(|_| LayerCache::default()).collect(), next_position: 0 }
+        Self { layers: (0..layers).map(|_| LayerCache::default()).collect(), next_position: 0, ahead: None }
+    }
+
+    /// The angles of these positions; of few in a row, with those that probably follow.
+    pub(super) fn rotary(&mut self, rope: &Rope, positions: &[u32], device: &Device) -> Rotary {
+        let is_row = positions.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
+        let (Some(&position), true) = (positions.first(), is_row && positions.len() <= FEW_ROWS) else {
+            return Rotary { table: rope.tensor(positions, device), first: 0 };
+        };
+        let end = position.saturating_add(positions.len() as u32);
+        let ahead = match self.ahead.take() {
+            Some(ahead) if ahead.position <= position && end <= ahead.position + AHEAD => ahead,
+            _ => {
+                let positions: Vec<u32> = (position..position.saturating_add(AHEAD)).collect();
+                Ahead { position, table: rope.tensor(&positions, device) }
+            }
+        };
+        let rotary = Rotary { table: ahead.table.clone(), first: (position - ahead.position) as usize };
+        self.ahead = Some(ahead);
+        rotary
     }
 
     /// Rows held by each layer.
@@ -75,12 +109,11 @@ impl LayerCache {
     ///
     /// # Shapes
     ///
-    /// `projected`: `[rows, (heads + 2 key_heads) * head_dim]`, queries, keys and values of a row behind each other;
-    /// `rotary`: `[rows, head_dim]`
+    /// `projected`: `[rows, (heads + 2 key_heads) * head_dim]`, queries, keys and values of a row behind each other
     pub fn attend(
         &mut self,
         projected: &Tensor<2>,
-        rotary: &Tensor<2>,
+        rotary: &Rotary,
         heads: Heads,
         variants: Variants,
     ) -> Attended {

@@ -1,6 +1,6 @@
 //! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::{
     cache::{Attended, KeyValueCache, LayerCache},
@@ -19,7 +19,12 @@ use crate::{
         prefill::{PrefillFilter, Scores, Survivors},
     },
     error::Result,
-    kernel::{self, attention::Heads, product::Around, variants::Variants},
+    kernel::{
+        self,
+        attention::{Heads, Rotary},
+        product::Around,
+        variants::Variants,
+    },
     weights::Precision,
 };
 
@@ -97,13 +102,13 @@ impl Decoder {
     ///
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
     pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
-        let pass = Pass::new(&self.rope, positions, &x.device());
+        let rotary = cache.rotary(&self.rope, positions, &x.device());
         let mut x = x;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             if cancel::is_due() {
                 break;
             }
-            let attended = layer.attend(&x, &pass, cache);
+            let attended = layer.attend(&x, &rotary, cache);
             x = layer.finish(x, &attended.mixed.output);
         }
         self.norm.forward(&x)
@@ -127,11 +132,12 @@ impl Decoder {
         filter: &mut PrefillFilter,
     ) -> Result<Tensor<2>> {
         let past: Vec<usize> = cache.rows_per_layer();
-        let mut pass = Pass::new(&self.rope, positions, &x.device());
+        let first_position = positions.first().copied().unwrap_or(0);
+        let mut rotary = cache.rotary(&self.rope, positions, &x.device());
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             cancel::check()?;
-            let Attended { mixed, query, keys, past } = layer.attend(&x, &pass, cache);
+            let Attended { mixed, query, keys, past } = layer.attend(&x, &rotary, cache);
             let mut output = mixed.output;
             if filter.is_due(index) {
                 let scores = Scores { query: &query, keys: &keys, log_sum: &mixed.log_sum, past };
@@ -139,7 +145,7 @@ impl Decoder {
                     // What is dropped needs neither the output projection nor the MLP of this layer any more.
                     output = kernel::decode::gather_rows(&output, &survivors.rows);
                     x = kernel::decode::gather_rows(&x, &survivors.rows);
-                    pass = pass.of(&self.rope, &survivors);
+                    rotary = self.rotary_of(&survivors, &rotary, first_position);
                 }
             }
             x = layer.finish(x, &output);
@@ -151,6 +157,21 @@ impl Decoder {
             }
         }
         Ok(self.norm.forward(&x))
+    }
+
+    /// The angles of the rows that a filter lets go on.
+    fn rotary_of(&self, survivors: &Survivors, rotary: &Rotary, first_position: u32) -> Rotary {
+        let table = if survivors.renumber {
+            let positions: Vec<u32> = (first_position..).take(survivors.count).collect();
+            self.rope.tensor(&positions, &rotary.table.device())
+        } else {
+            let table = match rotary.first {
+                0 => rotary.table.clone(),
+                first => rotary.table.clone().slice([first..rotary.table.dims()[0]]),
+            };
+            kernel::decode::gather_rows(&table, &survivors.rows)
+        };
+        Rotary { table, first: 0 }
     }
 
     /// The head's logits, row after row, `[rows, width]`, as long as they stay on the device.
@@ -223,10 +244,10 @@ impl DecoderLayer {
     }
 
     /// Attention of the rows `x` to the cache and to themselves, before the output projection.
-    fn attend(&self, x: &Tensor<2>, pass: &Pass, cache: &mut LayerCache) -> Attended {
+    fn attend(&self, x: &Tensor<2>, rotary: &Rotary, cache: &mut LayerCache) -> Attended {
         let around = Around { norm: self.input_norm.before(), ..Around::default() };
         let projected = self.projections.forward_within(x, &around);
-        cache.attend(&projected, &pass.rotary, self.heads, self.variants)
+        cache.attend(&projected, rotary, self.heads, self.variants)
     }
 
     /// The rest of the layer, row by row: output projection, residuals, MLP.
@@ -242,33 +263,5 @@ impl DecoderLayer {
             },
         );
         self.down.forward_within(&gated, &Around { residual: Some(&x), ..Around::default() })
-    }
-}
-
-/// What the layers share while the same rows pass through them.
-struct Pass {
-    first_position: u32,
-    /// Sines and cosines of the rows' positions.
-    rotary: Tensor<2>,
-    device: Device,
-}
-
-impl Pass {
-    fn new(rope: &Rope, positions: &[u32], device: &Device) -> Self {
-        let table = rope.table(positions);
-        let shape = [positions.len(), table.len() / positions.len().max(1)];
-        let rotary = Tensor::from_data(TensorData::new(table, shape), device);
-        let first_position = positions.first().copied().unwrap_or(0);
-        Self { first_position, rotary, device: device.clone() }
-    }
-
-    /// The rest of the pass, for the survivors of a filter.
-    fn of(&self, rope: &Rope, survivors: &Survivors) -> Self {
-        if survivors.renumber {
-            let positions: Vec<u32> = (self.first_position..).take(survivors.count).collect();
-            return Self::new(rope, &positions, &self.device);
-        }
-        let rotary = kernel::decode::gather_rows(&self.rotary, &survivors.rows);
-        Self { rotary, first_position: self.first_position, device: self.device.clone() }
     }
 }

@@ -1,5 +1,7 @@
 //! Rotary positions: the angle of every pair of components at every position.
 
+use burn::tensor::{Device, Tensor, TensorData};
+
 use crate::config::{RopeScaling, TextConfig};
 
 /// The frequencies of a decoder's rotary embedding.
@@ -23,6 +25,13 @@ impl Rope {
             })
             .collect();
         Self { inverse_frequencies }
+    }
+
+    /// [`table`](Self::table) on a device.
+    pub fn tensor(&self, positions: &[u32], device: &Device) -> Tensor<2> {
+        let table = self.table(positions);
+        let shape = [positions.len(), table.len() / positions.len().max(1)];
+        Tensor::from_data(TensorData::new(table, shape), device)
     }
 
     /// Cosines, then sines, of every position's angles: `[positions.len(), head_dim]`, row-major.

@@ -60,7 +60,7 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
             layout!(quantised::QuantisedParams { rows, inputs, outputs, bits })
         }
         "layer_norm" | "rms_norm" => layout!(nn::NormParams { rows, width, eps }),
-        "rotary_append" => layout!(nn::RotaryAppendParams { rows, heads, key_heads, head_dim, past }),
+        "rotary_append" => layout!(nn::RotaryAppendParams { rows, heads, key_heads, head_dim, past, first }),
         "text_attention" => {
             layout!(prefill::TextAttentionParams { rows, first, columns, heads, key_heads, head_dim, scale })
         }

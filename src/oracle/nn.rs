@@ -295,6 +295,8 @@ pub struct RotaryAppendParams {
     pub head_dim: u32,
     /// Rows that the cache holds already.
     pub past: u32,
+    /// Row of the table that is the first row's.
+    pub first: u32,
 }
 
 /// [`rotary`] of queries and keys; keys and values go behind the `past` rows of a cache.
@@ -302,7 +304,7 @@ pub struct RotaryAppendParams {
 /// # Shapes
 ///
 /// - `projected`: `[rows, heads + 2 key_heads, head_dim]`, queries, keys and values of a row behind each other
-/// - `table`: `[rows, head_dim]`
+/// - `table`: `[first + rows or more, head_dim]`
 /// - `keys`, `values`: `[past + rows or more, key_heads, head_dim]`
 /// - `query`: `[rows, heads, head_dim]`
 pub fn rotary_append(
@@ -315,7 +317,9 @@ pub fn rotary_append(
 ) {
     let RotaryAppendParams { heads, key_heads, head_dim, past, .. } = *params;
     let (queries, held) = ((heads * head_dim) as usize, (key_heads * head_dim) as usize);
-    let rows = projected.chunks_exact(queries + 2 * held).zip(table.chunks_exact(head_dim as usize));
+    let rows = projected
+        .chunks_exact(queries + 2 * held)
+        .zip(table.chunks_exact(head_dim as usize).skip(params.first as usize));
     for (row, (projected, table)) in rows.enumerate() {
         let rotate = |heads: u32, x: &[f32], rotated: &mut [f32]| {
             rotary(&RotaryParams { tokens: 1, heads, head_dim }, x, table, rotated);
