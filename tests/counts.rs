@@ -14,6 +14,11 @@ use mustdrop::{
     DeviceSelect,
     config::ModelConfig,
     device::Compute,
+    drop::{
+        Pruning,
+        prefill::{Candidates, PrefillFilter},
+    },
+    kernel,
     model::{Decoder, LlavaModel},
     weights::Precision,
 };
@@ -91,6 +96,8 @@ fn of_a_layer(found: &BTreeMap<String, Calls>, what: &str) -> Calls {
 /// a tower.
 const CEILINGS: [(&str, [usize; 3]); 4] =
     [("f32", [7, 8, 7]), ("f16", [7, 8, 7]), ("q8", [7, 8, 7]), ("q4", [7, 8, 7])];
+/// Dispatches of a filter: the attention that tokens receive, the choice, the rows that go on.
+const FILTER: usize = 3;
 /// Dispatches and submissions of a whole step of 12 layers, from the token to the next.
 const STEP: (usize, usize) = (88, 3);
 
@@ -106,6 +113,11 @@ fn layers_and_steps_cost_no_more_calls_than_they_may() {
             assert_eq!(calls.pipelines, 0, "{what}, {format}: pipelines are built once");
         }
     }
+    // What the second filter of a prefill costs, with the dispatches that it spares nobody.
+    let [one, two] = [1, 2].map(|filters| found[&format!("filters {filters}")]);
+    println!("filters: {one:?}, {two:?}");
+    assert!(one.dispatches > found["filters 0"].dispatches);
+    assert_eq!(two.dispatches - one.dispatches, FILTER, "{one:?}, {two:?}");
     let step = found["step"];
     println!("step: {step:?}");
     assert!((1..=STEP.0).contains(&step.dispatches), "{step:?}");
@@ -150,6 +162,29 @@ fn child() {
                 drop(model.decoder.forward(row, &positions[ROWS..], &mut cache));
                 mark("else");
             }
+        }
+    }
+    for filters in 0..3 {
+        let config = synthetic::config(256, 4, 512);
+        let config = ModelConfig::parse(config.to_string().as_bytes(), Path::new("config.json"));
+        let decoder = Decoder::synthetic(&config.expect("a configuration").text, &compute, FORMATS[3].1);
+        let decoder = decoder.expect("a decoder");
+        let mut pruning = Pruning::mustdrop();
+        pruning.evict = false;
+        pruning.pruning_layers = Some((0..filters).collect());
+        let sizes = (0..filters).map(|filter| 40 - 10 * filter).collect();
+        let is_key = kernel::integers(vec![0; 50], [50], &compute.burn());
+        let candidates = Candidates { is_key, sizes: Some(sizes), rows: None, class_attention: None };
+        let rows = decoder.embed(&[3; ROWS]);
+        let positions: Vec<u32> = (0..ROWS as u32).collect();
+        for round in [" first", ""] {
+            let mut filter = PrefillFilter::new(&pruning, 50, 4);
+            filter.add_picture(10, &candidates);
+            mark(&format!("filters {filters}{round}"));
+            let mut cache = decoder.new_cache();
+            drop(decoder.prefill(rows.clone(), &positions, &mut cache, &mut filter).expect("a pass"));
+            mark("else");
+            assert_eq!(cache.rows_per_layer()[3], if filters == 2 { 50 } else { ROWS - 10 * filters });
         }
     }
     let config = synthetic::config(256, 12, 512);

@@ -256,12 +256,14 @@ fn attention_that_vision_tokens_receive() {
     }) {
         let params = TextAttentionParams {
             rows: rows as u32,
+            asked: 0,
             first: first as u32,
             columns: columns as u32,
             heads: heads as u32,
             key_heads: key_heads as u32,
             head_dim: head_dim as u32,
             scale: 1.0 / (head_dim as f32).sqrt(),
+            shares: 1,
         };
         let query = noise(1, rows * heads * head_dim);
         let key = noise(2, (first + columns + 2) * key_heads * head_dim);
@@ -270,7 +272,9 @@ fn attention_that_vision_tokens_receive() {
             noise(3, rows * heads).into_iter().map(|x| x + (columns as f32).ln() + 4.0).collect();
         let mut expected = [vec![0.0; columns], vec![0.0; columns]];
         let [sum, max] = &mut expected;
-        oracle::prefill::text_attention(&params, &query, &key, &log_sum, sum, max);
+        let mut weights = vec![0.0; rows * columns];
+        oracle::prefill::text_attention(&params, &query, &key, &log_sum, &mut weights);
+        oracle::prefill::attention_received(&params, &weights, sum, max);
         let (mut sum, mut max) = (vec![f32::NAN; columns], vec![f32::NAN; columns]);
         scores::text_attention(&params, &query, &key, &log_sum, &mut sum, &mut max);
         assert_near(&sum, &expected[0], rounding(rows * head_dim), &format!("{params:?}"));

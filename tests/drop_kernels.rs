@@ -5,12 +5,14 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect,
     device::Compute,
-    kernel::{self, variants::Variants},
+    kernel::{self, prefill::Received, variants::Variants},
     oracle,
 };
 use oracle::{
     decode::GatherRowsParams,
-    prefill::{CompactParams, DualAttentionParams, TextAttentionParams, TopKParams},
+    prefill::{
+        CompactParams, GatherSurvivorsParams, SelectRowsParams, TextAttentionParams, TopKParams, UNKNOWN,
+    },
     vision::{ABSENT, WindowMergeParams, WindowSimilarityParams},
 };
 
@@ -135,53 +137,203 @@ fn text_attention() {
             let mut log_sum = vec![0.0; rows * heads];
             let params = attention_params((rows, all, first + columns), (heads, key_heads, head_dim));
             oracle::nn::log_sum_exp(&params, &q, &k, &mut log_sum);
-            let params = TextAttentionParams {
+            let mut params = TextAttentionParams {
                 rows: params.rows,
+                asked: 0,
                 first: first as u32,
                 columns: columns as u32,
                 heads: params.heads,
                 key_heads: params.key_heads,
                 head_dim: params.head_dim,
                 scale: params.scale,
+                shares: 1,
             };
+            let mut weights = vec![0.0; rows * columns];
+            oracle::prefill::text_attention(&params, &q, &k, &log_sum, &mut weights);
             let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
-            oracle::prefill::text_attention(&params, &q, &k, &log_sum, &mut sum, &mut max);
+            oracle::prefill::attention_received(&params, &weights, &mut sum, &mut max);
             assert!(sum.iter().all(|sum| *sum > 0.0) && sum.iter().sum::<f32>() <= rows as f32 * 1.001);
 
             for device in both() {
-                let q = on(&device, &q, [rows, heads, head_dim]);
-                let k = on(&device, &k, [all, key_heads, head_dim]);
-                let log_sum = on(&device, &log_sum, [rows, heads]);
-                let (found_sum, found_max) =
-                    kernel::prefill::text_attention(&strided(q), &strided(k), &log_sum, first, columns);
-                // Relative to the weights, which sum to at most 1 a row.
-                assert_near(&values(found_sum), &sum, 64.0 * f32::EPSILON, &format!("{params:?}"));
-                assert_near(&values(found_max), &max, 16.0 * f32::EPSILON, &format!("{params:?}"));
+                // Rows before those that are asked.
+                let asked = rows % 3;
+                let before =
+                    |values: &[f32], width: usize| [noise(7, asked * width), values.to_vec()].concat();
+                let queries = on(&device, &before(&q, heads * head_dim), [asked + rows, heads, head_dim]);
+                let keys = strided(on(&device, &k, [all, key_heads, head_dim]));
+                let sums = on(&device, &before(&log_sum, heads), [asked + rows, heads]);
+                let tokens = (first, columns);
+                match kernel::prefill::text_attention(&strided(queries), &keys, &sums, asked, tokens) {
+                    // Relative to the weights, which sum to at most 1 a row.
+                    Received::Reduced { sum: found_sum, max: found_max } => {
+                        assert_near(&values(found_sum), &sum, 64.0 * f32::EPSILON, &format!("{params:?}"));
+                        assert_near(&values(found_max), &max, 16.0 * f32::EPSILON, &format!("{params:?}"));
+                    }
+                    Received::Weights { weights: found, .. } => {
+                        params.shares = found.dims()[0] as u32;
+                        assert_eq!(found.dims(), [heads.min(4), rows, columns]);
+                        let mut expected = vec![0.0; heads.min(4) * rows * columns];
+                        oracle::prefill::text_attention(&params, &q, &k, &log_sum, &mut expected);
+                        assert_near(&values(found), &expected, 64.0 * f32::EPSILON, &format!("{params:?}"));
+                    }
+                }
             }
         }
     }
 }
 
+/// What a filter sees of one picture: attention by shares of heads, rows and tokens, and the key token set.
+fn seen(shares: usize, rows: usize, tokens: usize) -> (Vec<f32>, Vec<u32>) {
+    // Few different weights: ties everywhere.
+    let weights = noise(8, shares * rows * tokens).iter().map(|x| ((x + 1.0) * 4.0).floor() / 64.0).collect();
+    (weights, (0..tokens as u32).map(|j| u32::from(j % 13 == 5)).collect())
+}
+
 #[test]
-fn dual_attention() {
+fn select_rows_of_one_picture() {
+    let device = adapter();
     for tokens in LENGTHS {
-        for (g, a) in [(0.001, 0.001), (1.0, 0.0), (10.0, 10.0), (0.0, 0.5)] {
-            let absolute = |seed| noise(seed, tokens).into_iter().map(f32::abs).collect::<Vec<_>>();
-            let (sum, max) = (absolute(7), absolute(8));
-            let is_key: Vec<u32> = (0..tokens as u32).map(|j| u32::from(j % 13 == 5)).collect();
-            let params =
-                DualAttentionParams { tokens: tokens as u32, global_threshold: g, individual_threshold: a };
-            let (mut importance, mut keep) = (vec![0.0; tokens], vec![0; tokens]);
-            oracle::prefill::dual_attention(&params, &sum, &max, &is_key, &mut importance, &mut keep);
-            let (found, found_keep) = kernel::prefill::dual_attention(
-                &tensor(&sum, [tokens]),
-                &tensor(&max, [tokens]),
-                &kernel::integers(is_key, [tokens], &adapter()),
-                g,
-                a,
+        for (kept, is_dual, g, a) in [
+            (Some(tokens / 9), 1, 0.001, 0.05),
+            (Some(tokens), 0, 0.0, 0.0),
+            (Some(0), 1, 0.01, 0.05),
+            (Some(tokens / 2), 0, 0.0, 0.0),
+            (None, 1, 0.0017, 0.05),
+            (None, 1, 10.0, 10.0),
+            (None, 1, 0.0, 0.5),
+        ] {
+            let (shares, rows, start, behind) = (4, 7, 35, 9);
+            let (weights, is_key) = seen(shares, rows, tokens);
+            let params = SelectRowsParams {
+                tokens: tokens as u32,
+                rows: rows as u32,
+                shares: shares as u32,
+                heads: 8,
+                kept: kept.map_or(UNKNOWN, |kept| kept as u32),
+                is_dual,
+                global_threshold: g,
+                individual_threshold: a,
+                start,
+                end: 0,
+                all: start + tokens as u32 + behind,
+                header: 3,
+                previous: UNKNOWN,
+            };
+            let all = params.all as usize;
+            let (mut going_on, mut report) = (vec![0; all], vec![0.0; 3 + 2 + 2 * tokens]);
+            let mut kept_is_key = vec![0; tokens];
+            oracle::prefill::select_rows(
+                &params,
+                &weights,
+                &is_key,
+                &mut going_on,
+                &mut report,
+                &mut kept_is_key,
             );
-            assert_eq!(integers(found_keep), keep, "{params:?}");
-            assert_near(&values(found), &importance, 64.0 * f32::EPSILON, &format!("{params:?}"));
+            let stayed = report[3] as usize;
+            assert_eq!(report[4] as usize, stayed + (start + behind) as usize, "text stays");
+            assert!(kept.is_none_or(|kept| kept == stayed), "{stayed} of {kept:?}");
+
+            let found_report = tensor(&vec![0.0; report.len()], [report.len()]);
+            let selected = kernel::prefill::select_rows(
+                &params,
+                &tensor(&weights, [shares, rows, tokens]),
+                &kernel::integers(is_key, [tokens], &device),
+                None,
+                all,
+                &found_report,
+            );
+            let selected = selected.expect("on an adapter");
+            let what = format!("{params:?}");
+            let rows_going_on = report[4] as usize;
+            assert_eq!(integers(selected.rows)[..rows_going_on], going_on[..rows_going_on], "{what}");
+            assert_eq!(integers(selected.is_key)[..stayed], kept_is_key[..stayed], "{what}");
+            let found = values(found_report);
+            assert_eq!(found[..5 + stayed], report[..5 + stayed], "{what}");
+            let importance = 5 + tokens;
+            assert_near(
+                &found[importance..],
+                &report[importance..],
+                64.0 * f32::EPSILON * report[importance..].iter().fold(1.0f32, |a, b| a.max(*b)),
+                &what,
+            );
+        }
+    }
+}
+
+#[test]
+fn select_rows_of_several_pictures() {
+    let device = adapter();
+    // First row of each picture, and its tokens: text lies before, between and behind them.
+    let pictures = [(4u32, 70usize), (80, 64), (144, 300)];
+    let all = 460u32;
+    let (mut going_on, mut report) = (vec![0; all as usize], vec![0.0; 3 * 2 + 2 * (70 + 64 + 300)]);
+    let found_report = tensor(&report, [report.len()]);
+    let (mut found_rows, mut end, mut header, mut previous) = (None, 0, 0, UNKNOWN);
+    for (number, (start, tokens)) in pictures.into_iter().enumerate() {
+        let (weights, is_key) = seen(2, 3, tokens);
+        let params = SelectRowsParams {
+            tokens: tokens as u32,
+            rows: 3,
+            shares: 2,
+            heads: 4,
+            kept: UNKNOWN,
+            is_dual: 1,
+            global_threshold: 0.017,
+            individual_threshold: 0.05,
+            start,
+            end,
+            all: if number == 2 { all } else { start + tokens as u32 },
+            header,
+            previous,
+        };
+        let mut kept_is_key = vec![0; tokens];
+        oracle::prefill::select_rows(
+            &params,
+            &weights,
+            &is_key,
+            &mut going_on,
+            &mut report,
+            &mut kept_is_key,
+        );
+        let selected = kernel::prefill::select_rows(
+            &params,
+            &tensor(&weights, [2, 3, tokens]),
+            &kernel::integers(is_key, [tokens], &device),
+            found_rows.take(),
+            all as usize,
+            &found_report,
+        );
+        found_rows = Some(selected.expect("on an adapter").rows);
+        end = start + tokens as u32;
+        previous = header;
+        header += (2 + 2 * tokens) as u32;
+    }
+    let count = report[previous as usize + 1] as usize;
+    let found = integers(found_rows.expect("rows"));
+    assert_eq!(found[..count], going_on[..count]);
+    assert!(found[..count].is_sorted() && count < all as usize && found[count - 1] == all - 1);
+    assert_eq!(values(found_report)[previous as usize + 1] as usize, count);
+}
+
+#[test]
+fn gather_survivors() {
+    for (rows, widths, kept) in [(1, [1, 1, 2], 1), (577, [63, 64, 1], 64), (640, [192, 65, 128], 341)] {
+        let index: Vec<u32> = (0..kept).map(|i| ((i * 31 + 7) % rows) as u32).collect();
+        let matrices = [1, 2, 3].map(|seed| noise(seed, rows * widths[seed as usize - 1]));
+        let [first, second, third] = widths.map(|width| width as u32);
+        let params = GatherSurvivorsParams { rows: kept as u32, first, second, third };
+        let mut expected = widths.map(|width| vec![0.0; kept * width]);
+        let [a, b, c] = &mut expected;
+        let of_matrices = [&matrices[0][..], &matrices[1], &matrices[2]];
+        oracle::prefill::gather_survivors(&params, &index, of_matrices, [a, b, c]);
+        for device in both() {
+            let index = kernel::integers(index.clone(), [kept], &device);
+            let on_device: [Tensor<2>; 3] =
+                std::array::from_fn(|i| on(&device, &matrices[i], [rows, widths[i]]));
+            let [a, b, c] = &on_device;
+            let found = kernel::prefill::gather_survivors([a, b, c], &index, kept).map(values);
+            assert_eq!(found, expected, "{params:?}");
         }
     }
 }

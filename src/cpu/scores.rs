@@ -18,7 +18,8 @@ const COLUMNS: usize = 32;
 /// Rows whose scores are in memory at a time.
 const ROWS: usize = 64;
 
-/// See [`oracle::text_attention`](crate::oracle::prefill::text_attention).
+/// The sum and the maximum of the attention that tokens receive; see
+/// [`oracle::attention_received`](crate::oracle::prefill::attention_received).
 pub fn text_attention(
     params: &TextAttentionParams,
     query: &[f32],
@@ -29,6 +30,8 @@ pub fn text_attention(
 ) {
     let (heads, head_dim) = (params.heads as usize, params.head_dim as usize);
     let stride = params.key_heads as usize * head_dim;
+    let asked = params.asked as usize * heads;
+    let (query, log_sum) = (&query[asked * head_dim..], &log_sum[asked..]);
     let share = attention_sum.len().div_ceil(threads::count()).max(COLUMNS);
     let shares = attention_sum.par_chunks_mut(share).zip(attention_max.par_chunks_mut(share)).enumerate();
     let work = |(number, (sums, maxima)): (usize, (&mut [f32], &mut [f32]))| {

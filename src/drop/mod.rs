@@ -12,6 +12,7 @@ pub mod decode;
 #[doc(hidden)]
 pub mod policy;
 pub mod prefill;
+mod selection;
 mod stage;
 pub mod token_map;
 pub mod vision;

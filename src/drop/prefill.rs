@@ -4,7 +4,8 @@ use burn::tensor::{Int, Tensor};
 
 use super::{
     Positions, Pruning,
-    policy::{AskedRows, Policy, TextAttention},
+    policy::{AskedRows, Policy},
+    selection::{Alive, Chosen, Report, choose, of_picture},
 };
 use crate::{
     error::Result,
@@ -59,21 +60,6 @@ pub struct Admitted {
     pub class_attention: Option<Vec<f32>>,
 }
 
-/// The tokens of a picture that are still there.
-#[derive(Debug)]
-struct Alive {
-    /// The first of them among the current rows.
-    start: usize,
-    is_key: Tensor<1, Int>,
-    sizes: Option<Vec<usize>>,
-}
-
-impl Alive {
-    fn len(&self) -> usize {
-        self.is_key.dims()[0]
-    }
-}
-
 /// What one filter did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FilterStep {
@@ -93,8 +79,8 @@ struct Choice {
     layer: usize,
     /// Rows that entered the layer.
     rows: usize,
-    /// For each picture: its first row, the rows of it that stayed, and the importance of all.
-    pictures: Vec<(usize, Tensor<1, Int>, Tensor<1>)>,
+    /// For each picture: its first row and what was chosen.
+    pictures: Vec<(usize, Chosen)>,
 }
 
 /// The filters of one prefill.
@@ -109,6 +95,7 @@ pub struct PrefillFilter {
     pictures: Vec<Alive>,
     candidates: Vec<Candidates>,
     choices: Vec<Choice>,
+    report: Report,
     /// For each picture, what entered the decoder, once the pass is finished.
     pub admitted: Vec<Admitted>,
     /// What was done, once the pass is finished.
@@ -128,6 +115,7 @@ impl PrefillFilter {
             pictures: Vec::new(),
             candidates: Vec::new(),
             choices: Vec::new(),
+            report: Report::default(),
             admitted: Vec::new(),
             steps: Vec::new(),
         }
@@ -165,63 +153,18 @@ impl PrefillFilter {
             AskedRows::Text => text,
             AskedRows::Last => rows - 1,
         };
-        let query = query.clone().slice([asked..rows]);
-        let log_sum = log_sum.clone().slice([asked..rows]);
-        let mut judged = Vec::with_capacity(self.pictures.len());
-        for picture in &self.pictures {
-            let (sum, max) =
-                kernel::prefill::text_attention(&query, keys, &log_sum, past + picture.start, picture.len());
-            judged.push(self.rules.judge(&TextAttention { sum, max }, &picture.is_key));
-        }
-        let sizes = self.sizes(judged.iter().map(|judged| judged.stays.as_ref()))?;
-
-        let device = query.device();
-        let mut choice = Choice { layer, rows, pictures: Vec::new() };
-        let mut staying = Vec::new();
-        let (mut end, mut dropped) = (0, 0);
-        for ((picture, judged), size) in self.pictures.iter_mut().zip(judged).zip(sizes) {
-            let stays = match (&picture.sizes, judged.stays) {
-                (None, Some(stays)) => stays,
-                _ => kernel::prefill::top_k(&judged.importance, &picture.is_key, size),
-            };
-            let (tokens, start) = (picture.len(), picture.start);
-            let (kept, is_key) = kernel::prefill::compact(&stays, &picture.is_key, size, start);
-            staying.push(rows_between(end, start, &device));
-            staying.push(kept.clone());
-            choice.pictures.push((start, kept, judged.importance));
-            picture.start -= dropped;
-            picture.is_key = is_key;
-            (end, dropped) = (start + tokens, dropped + tokens - size);
-        }
-        staying.push(rows_between(end, rows, &device));
-        self.choices.push(choice);
-        Ok(Some(Survivors {
-            rows: kernel::concatenate(staying),
-            count: rows - dropped,
-            renumber: self.renumber,
-        }))
-    }
-
-    /// How many tokens of each picture stay behind the next filter: one small read-back where thresholds decide.
-    fn sizes<'a>(&self, stays: impl Iterator<Item = Option<&'a Tensor<1, Int>>>) -> Result<Vec<usize>> {
-        let number = self.choices.len();
-        let mut flags = ReadBack::default();
-        let mut sizes = Vec::with_capacity(self.pictures.len());
-        for (picture, stays) in self.pictures.iter().zip(stays) {
-            let planned = picture.sizes.as_ref().and_then(|sizes| sizes.get(number).copied());
-            match (planned, stays) {
-                (None, Some(stays)) => {
-                    flags.integers(stays);
-                    sizes.push(None);
-                }
-                (planned, _) => sizes.push(Some(planned.unwrap_or(usize::MAX).min(picture.len()))),
-            }
-        }
-        if sizes.iter().all(Option::is_some) {
-            return Ok(sizes.into_iter().flatten().collect());
-        }
-        let mut counts = flags.read(STEP)?.map(|flags| flags.iter().filter(|flag| **flag > 0.0).count());
-        Ok(sizes.into_iter().map(|size| size.or_else(|| counts.next()).unwrap_or(0)).collect())
+        let received = self.pictures.iter().map(|picture| {
+            let tokens = (past + picture.start, picture.len());
+            kernel::prefill::text_attention(query, keys, log_sum, asked, tokens)
+        });
+        let received = received.collect();
+        let starts: Vec<usize> = self.pictures.iter().map(|picture| picture.start).collect();
+        let filter = (self.choices.len(), self.layers.len());
+        let importance = self.rules.importance();
+        let going_on = choose(&mut self.pictures, received, importance, rows, filter, &mut self.report)?;
+        let pictures = starts.into_iter().zip(going_on.chosen).collect();
+        self.choices.push(Choice { layer, rows, pictures });
+        Ok(Some(Survivors { rows: going_on.rows, count: going_on.count, renumber: self.renumber }))
     }
 
     /// Reads back what entered the decoder and what the filters did, all at once.
@@ -236,9 +179,12 @@ impl PrefillFilter {
             candidates.rows.iter().for_each(|rows| parts.integers(rows));
             candidates.class_attention.iter().for_each(|score| parts.numbers(score));
         }
-        for (_, kept, importance) in self.choices.iter().flat_map(|choice| &choice.pictures) {
-            parts.integers(kept);
-            parts.numbers(importance);
+        self.report.tell(&mut parts);
+        for (_, chosen) in self.choices.iter().flat_map(|choice| &choice.pictures) {
+            if let Chosen::Apart(kept, importance) = chosen {
+                parts.integers(kept);
+                parts.numbers(importance);
+            }
         }
         let mut parts = parts.read(STEP)?;
         let mut next = || parts.next().unwrap_or_default();
@@ -250,11 +196,15 @@ impl PrefillFilter {
                 class_attention: candidates.class_attention.as_ref().map(|_| next()),
             });
         }
+        let report = if self.report.is_filled() { next() } else { Vec::new() };
         for choice in self.choices.drain(..) {
             let mut step = FilterStep { layer: choice.layer, ..FilterStep::default() };
             let mut end = 0;
-            for (start, ..) in choice.pictures {
-                let (kept, importance) = (next(), next());
+            for (start, chosen) in choice.pictures {
+                let (kept, importance) = match chosen {
+                    Chosen::Apart(..) => (next(), next()),
+                    Chosen::Reported(header, tokens) => of_picture(&report, header, tokens),
+                };
                 step.rows.extend(end as u32..start as u32);
                 step.rows.extend(kept.iter().map(|row| *row as u32));
                 step.kept.push(kept.iter().map(|row| (*row as usize).saturating_sub(start)).collect());
@@ -266,9 +216,4 @@ impl PrefillFilter {
         }
         Ok(())
     }
-}
-
-/// The indices of text rows from `start` to `end`.
-fn rows_between(start: usize, end: usize, device: &burn::tensor::Device) -> Tensor<1, Int> {
-    kernel::integers((start as u32..end as u32).collect(), [end.saturating_sub(start)], device)
 }

@@ -204,24 +204,27 @@ fn of_odd_heads(
     variants: Variants,
 ) -> Mixed {
     let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
-    let even = head_dim.next_multiple_of(4);
-    let pad = |x: &Tensor<3>| {
-        let [rows, heads, head_dim] = x.dims();
-        on_adapter(&Tensor::cat(
-            vec![x.clone(), Tensor::zeros([rows, heads, even - head_dim], &x.device())],
-            2,
-        ))
-    };
-    let (Some(padded), Some(key), Some(value)) = (pad(query), pad(key), pad(value)) else {
+    let padded = [query, key, value].map(|x| on_adapter(&with_even_heads(x)));
+    let [Some(padded), Some(key), Some(value)] = padded else {
         return Mixed {
             output: query.clone().reshape([rows, heads * head_dim]),
             log_sum: Tensor::zeros([rows, heads], &query.device()),
         };
     };
+    let even = head_dim.next_multiple_of(4);
     let params = AttentionParams { head_dim: even as u32, ..*params };
     let Mixed { output, log_sum } = launch(&params, [padded, key, value], variants);
     let output = output.reshape([rows, heads, even]).narrow(2, 0, head_dim).reshape([rows, heads * head_dim]);
     Mixed { output, log_sum }
+}
+
+/// The same with zeros behind each head up to a multiple of 4 components.
+pub(super) fn with_even_heads(x: &Tensor<3>) -> Tensor<3> {
+    let [rows, heads, head_dim] = x.dims();
+    match head_dim.next_multiple_of(4) - head_dim {
+        0 => x.clone(),
+        missing => Tensor::cat(vec![x.clone(), Tensor::zeros([rows, heads, missing], &x.device())], 2),
+    }
 }
 
 /// Rotates queries and keys of new rows by their positions, and appends keys and values to a cache of `past` rows with room

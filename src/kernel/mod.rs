@@ -35,7 +35,8 @@ pub const KERNELS: &[Kernel] = &[
     nn::LAYER_NORM,
     nn::RMS_NORM,
     prefill::COMPACT,
-    prefill::DUAL_ATTENTION,
+    prefill::GATHER_SURVIVORS,
+    prefill::SELECT_ROWS,
     prefill::TEXT_ATTENTION,
     prefill::TOP_K,
     product::FLOAT_VECTOR,
@@ -90,6 +91,7 @@ pub fn concatenate(parts: Vec<Tensor<1, Int>>) -> Tensor<1, Int> {
 pub fn read_integers(tensor: Tensor<1, Int>, step: &'static str) -> Result<Vec<u32>> {
     tally::note_read_back(tensor.dims()[0] as u64 * 4);
     let data = tensor.try_into_data().map_err(|error| Error::device(step, error))?;
+    submission::is_done();
     data.convert::<u32>().try_to_vec().map_err(|error| Error::device(step, format!("{error:?}")))
 }
 
@@ -101,6 +103,7 @@ pub fn read_integers(tensor: Tensor<1, Int>, step: &'static str) -> Result<Vec<u
 pub fn read_numbers(tensor: Tensor<1>, step: &'static str) -> Result<Vec<f32>> {
     tally::note_read_back(tensor.dims()[0] as u64 * 4);
     let data = tensor.try_into_data().map_err(|error| Error::device(step, error))?;
+    submission::is_done();
     data.try_to_vec().map_err(|error| Error::device(step, format!("{error:?}")))
 }
 

@@ -1,65 +1,126 @@
 //! Kernels of `shaders/prefill`: what text pays attention to, and which tokens stay for it.
 
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{
-    Kernel, from_host, host, host_integers, integers,
+    Kernel,
+    attention::with_even_heads,
+    decode::gather_rows,
+    from_host, host, host_integers, integers,
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
     scale,
 };
 use crate::{
     cpu,
-    oracle::prefill::{self as oracle, CompactParams, DualAttentionParams, TextAttentionParams, TopKParams},
+    oracle::prefill::{
+        self as oracle, CompactParams, DualAttentionParams, GatherSurvivorsParams, SelectRowsParams,
+        TextAttentionParams, TopKParams, UNKNOWN,
+    },
 };
 
 /// `shaders/prefill/text_attention.wgsl`
 pub const TEXT_ATTENTION: Kernel =
     Kernel::new("text_attention", include_str!("../../shaders/prefill/text_attention.wgsl"), [64, 1, 1]);
-/// `shaders/prefill/dual_attention.wgsl`
-pub const DUAL_ATTENTION: Kernel =
-    Kernel::new("dual_attention", include_str!("../../shaders/prefill/dual_attention.wgsl"), [256, 1, 1]);
+/// `shaders/prefill/select_rows.wgsl`
+pub const SELECT_ROWS: Kernel =
+    Kernel::new("select_rows", include_str!("../../shaders/prefill/select_rows.wgsl"), [256, 1, 1]);
+/// `shaders/prefill/gather_survivors.wgsl`
+pub const GATHER_SURVIVORS: Kernel =
+    Kernel::new("gather_survivors", include_str!("../../shaders/prefill/gather_survivors.wgsl"), [64, 1, 1]);
 /// `shaders/prefill/top_k.wgsl`
 pub const TOP_K: Kernel = Kernel::new("top_k", include_str!("../../shaders/prefill/top_k.wgsl"), [64, 1, 1]);
 /// `shaders/prefill/compact.wgsl`
 pub const COMPACT: Kernel =
     Kernel::new("compact", include_str!("../../shaders/prefill/compact.wgsl"), [64, 1, 1]);
 
-/// Sum and maximum of the attention that `columns` keys from `first` on receive; see [`oracle::text_attention`].
+/// Parts into which the heads of [`TEXT_ATTENTION`] are cut: text has few rows, and a picture few columns.
+const SHARES: usize = 4;
+
+/// The attention that a picture's tokens receive.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a filter and picture")]
+pub enum Received {
+    /// On an adapter, as its shaders hand it on.
+    Weights {
+        /// Softmax weights summed over the heads of a share, `[shares, rows, tokens]`.
+        weights: Tensor<3>,
+        /// Heads of a query.
+        heads: usize,
+    },
+    /// On the CPU path, of the mean over heads.
+    Reduced {
+        /// The sum over rows, `[tokens]`.
+        sum: Tensor<1>,
+        /// The maximum over rows, `[tokens]`.
+        max: Tensor<1>,
+    },
+}
+
+impl Received {
+    /// The sum over rows of the mean over heads, `[tokens]`.
+    pub fn sum(self) -> Tensor<1> {
+        match self {
+            Self::Weights { weights, heads } => {
+                let [shares, rows, tokens] = weights.dims();
+                weights.reshape([shares * rows, tokens]).sum_dim(0).reshape([tokens]) / heads as f32
+            }
+            Self::Reduced { sum, .. } => sum,
+        }
+    }
+}
+
+/// The attention that `columns` keys from `first` on receive from the queries from `asked` on; see
+/// [`oracle::text_attention`].
 pub fn text_attention(
     query: &Tensor<3>,
     key: &Tensor<3>,
     log_sum: &Tensor<2>,
-    first: usize,
-    columns: usize,
-) -> (Tensor<1>, Tensor<1>) {
-    let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
-    let params = TextAttentionParams {
+    asked: usize,
+    (first, columns): (usize, usize),
+) -> Received {
+    let ([all_rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
+    let rows = all_rows - asked;
+    let is_host = super::host::is_host(&query.device());
+    let mut params = TextAttentionParams {
         rows: rows as u32,
+        asked: asked as u32,
         first: first as u32,
         columns: columns as u32,
         heads: heads as u32,
         key_heads: key_heads as u32,
         head_dim: head_dim as u32,
         scale: scale(head_dim),
+        shares: if is_host { 1 } else { SHARES.min(heads) as u32 },
     };
-    if let (Some(query), Some(key), Some(log_sum)) = (on_adapter(query), on_adapter(key), on_adapter(log_sum))
-    {
-        let launch = Launch::new(TEXT_ATTENTION).floats(query, rows * heads * head_dim);
-        let launch =
-            launch.floats(key, (first + columns) * key_heads * head_dim).floats(log_sum, rows * heads);
-        let launch = launch.output([columns], DType::F32).output([columns], DType::F32);
-        let groups = [params.columns.div_ceil(TEXT_ATTENTION.workgroup[0]), 1, 1];
-        let mut outputs = launch.run(groups, &params);
-        let sum = from_adapter(outputs.remove(0));
-        return (sum, from_adapter(outputs.remove(0)));
+    if is_host {
+        let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
+        let (query, keys, log_sum) = (host(query), host(key), host(log_sum));
+        cpu::scores::text_attention(&params, &query, &keys, &log_sum, &mut sum, &mut max);
+        let device = Device::flex();
+        return Received::Reduced {
+            sum: from_host(sum, [columns], &device),
+            max: from_host(max, [columns], &device),
+        };
     }
-    let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
-    let (keys, log_sum) = (host(key), host(log_sum));
-    cpu::scores::text_attention(&params, &host(query), &keys, &log_sum, &mut sum, &mut max);
-    (from_host(sum, [columns], &query.device()), from_host(max, [columns], &query.device()))
+    // Zeros behind heads of components that are no multiple of 4, which no usual model has.
+    let (query, key) = (with_even_heads(query), with_even_heads(key));
+    params.head_dim = query.dims()[2] as u32;
+    let shape = [params.shares as usize, rows, columns];
+    let weights = match (on_adapter(&query), on_adapter(&key), on_adapter(log_sum)) {
+        (Some(query), Some(key), Some(log_sum)) => {
+            let components = params.head_dim as usize;
+            let launch = Launch::new(TEXT_ATTENTION).floats(query, all_rows * heads * components);
+            let launch = launch.floats(key, (first + columns) * key_heads * components);
+            let launch = launch.floats(log_sum, all_rows * heads).output(shape, DType::F32);
+            let groups = [params.columns.div_ceil(64), params.rows.div_ceil(4), params.shares];
+            from_adapter(launch.run(groups, &params).remove(0))
+        }
+        _ => Tensor::zeros(shape, &query.device()),
+    };
+    Received::Weights { weights, heads }
 }
 
-/// Importance, and 1 for every token that stays; see [`oracle::dual_attention`].
+/// Importance, and 1 for every token that stays, on the CPU path; see [`oracle::dual_attention`].
 pub fn dual_attention(
     attention_sum: &Tensor<1>,
     attention_max: &Tensor<1>,
@@ -69,20 +130,75 @@ pub fn dual_attention(
 ) -> (Tensor<1>, Tensor<1, Int>) {
     let [tokens] = attention_sum.dims();
     let params = DualAttentionParams { tokens: tokens as u32, global_threshold, individual_threshold };
-    if let (Some(sum), Some(max), Some(key)) =
-        (on_adapter(attention_sum), on_adapter(attention_max), integers_on_adapter(is_key))
-    {
-        let launch = Launch::new(DUAL_ATTENTION).floats(sum, tokens).floats(max, tokens).words(key, tokens);
-        let launch = launch.output([tokens], DType::F32).output([tokens], DType::U32);
-        let mut outputs = launch.run([1, 1, 1], &params);
-        let importance = from_adapter(outputs.remove(0));
-        return (importance, integers_from_adapter(outputs.remove(0)));
-    }
     let (mut importance, mut keep) = (vec![0.0; tokens], vec![0; tokens]);
     let (sum, max) = (host(attention_sum), host(attention_max));
     oracle::dual_attention(&params, &sum, &max, &host_integers(is_key), &mut importance, &mut keep);
     let device = attention_sum.device();
     (from_host(importance, [tokens], &device), integers(keep, [tokens], &device))
+}
+
+/// What [`select_rows`] fills.
+#[derive(Debug)]
+pub struct Selected {
+    /// Rows that go on, with room for as many as may.
+    pub rows: Tensor<1, Int>,
+    /// 1 for members of the key token set among the tokens that stay, with room likewise.
+    pub is_key: Tensor<1, Int>,
+}
+
+/// The rows of one picture, and of the text around it, that go on behind a layer, on an adapter; see
+/// [`oracle::select_rows`]. `rows` are those of earlier pictures, and `room` is for how many there may be at all;
+/// `report` is written in place, and nobody else may hold it.
+pub fn select_rows(
+    params: &SelectRowsParams,
+    weights: &Tensor<3>,
+    is_key: &Tensor<1, Int>,
+    rows: Option<Tensor<1, Int>>,
+    room: usize,
+    report: &Tensor<1>,
+) -> Option<Selected> {
+    let tokens = params.tokens as usize;
+    let kept = if params.kept == UNKNOWN { tokens } else { tokens.min(params.kept as usize) };
+    let count = (params.shares * params.rows) as usize * tokens;
+    let launch = Launch::new(SELECT_ROWS).floats(on_adapter(weights)?, count);
+    let launch = launch.words(integers_on_adapter(is_key)?, tokens);
+    let launch = match rows {
+        Some(rows) => launch.inout(integers_on_adapter(&rows)?, room),
+        None => launch.output([room.max(1)], DType::U32),
+    };
+    let end = params.header as usize + oracle::REPORT_HEADER + 2 * tokens;
+    let launch = launch.inout(on_adapter(report)?, end).output([kept.max(1)], DType::U32);
+    let mut outputs = launch.run([1, 1, 1], params);
+    Some(Selected {
+        rows: integers_from_adapter(outputs.remove(0)),
+        is_key: integers_from_adapter(outputs.remove(1)),
+    })
+}
+
+/// The first `count` rows that `index` names of three matrices; see [`oracle::gather_survivors`].
+pub fn gather_survivors(matrices: [&Tensor<2>; 3], index: &Tensor<1, Int>, count: usize) -> [Tensor<2>; 3] {
+    let widths = matrices.map(|matrix| matrix.dims()[1]);
+    let operands = matrices.map(on_adapter);
+    if let ([Some(x), Some(mixed), Some(angles)], Some(index)) = (operands, integers_on_adapter(index)) {
+        let [first, second, third] = widths.map(|width| width as u32);
+        let params = GatherSurvivorsParams { rows: count as u32, first, second, third };
+        let mut launch = Launch::new(GATHER_SURVIVORS).words(index, count);
+        for (matrix, width) in [x, mixed, angles].into_iter().zip(widths) {
+            launch = launch.somewhere(matrix, count * width);
+        }
+        for width in widths {
+            launch = launch.output([count, width], DType::F32);
+        }
+        let groups = [(first + second + third).div_ceil(64), params.rows, 1];
+        let mut gathered = launch.run(groups, &params).into_iter().map(from_adapter);
+        return std::array::from_fn(|i| gathered.next().unwrap_or_else(|| matrices[i].clone()));
+    }
+    matrices.map(|matrix| gather_rows(matrix, index))
+}
+
+/// How many of `stays` are 1, on the CPU path.
+pub fn count(stays: &Tensor<1, Int>) -> usize {
+    host_integers(stays).iter().filter(|stays| **stays == 1).count()
 }
 
 /// 1 for the `k` highest scores; see [`oracle::top_k`].

@@ -17,7 +17,7 @@ use super::launch;
 pub const MOST_FLOPS: u64 = 64 << 30;
 
 /// Operations that a software adapter is given at once: some hundredths of a second.
-const SOFTWARE_FLOPS: u64 = 16 << 20;
+const SOFTWARE_FLOPS: u64 = 64 << 20;
 
 thread_local! {
     /// Operations queued since the last submission that was asked for here.
@@ -47,6 +47,11 @@ pub fn before(flops: u64, tensor: &Tensor<2>, is_software: bool) {
     } else if is_due {
         launch::submit(tensor);
     }
+}
+
+/// Notes that all that was queued is done: a result was read.
+pub fn is_done() {
+    QUEUED.set(0);
 }
 
 /// What is queued after adding `flops`, and whether what was queued before has to be submitted first, to stay at `most`.

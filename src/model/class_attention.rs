@@ -49,7 +49,7 @@ impl ClassAttention {
         let query = query.reshape([asking, self.heads, width / self.heads]);
         let key = self.key.forward(&normed).reshape([rows, self.heads, width / self.heads]);
         let log_sum = kernel::attention::log_sum_exp(&query, &key, self.variants);
-        let (sum, _) = kernel::prefill::text_attention(&query, &key, &log_sum, classes, rows - classes);
-        sum / asking as f32
+        let tokens = (classes, rows - classes);
+        kernel::prefill::text_attention(&query, &key, &log_sum, 0, tokens).sum() / asking as f32
     }
 }

@@ -1,6 +1,6 @@
 //! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::{
     cache::{Attended, KeyValueCache, LayerCache},
@@ -16,12 +16,12 @@ use crate::{
     device::Compute,
     drop::{
         decode::evictions,
-        prefill::{PrefillFilter, Scores, Survivors},
+        prefill::{PrefillFilter, Scores},
     },
     error::Result,
     kernel::{
-        self,
         attention::{Heads, Rotary},
+        prefill::gather_survivors,
         product::Around,
         variants::Variants,
     },
@@ -133,7 +133,7 @@ impl Decoder {
     ) -> Result<Tensor<2>> {
         let past: Vec<usize> = cache.rows_per_layer();
         let first_position = positions.first().copied().unwrap_or(0);
-        let mut rotary = cache.rotary(&self.rope, positions, &x.device());
+        let mut rotary = Rotary { table: self.rope.tensor(positions, &x.device()), first: 0 };
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             cancel::check()?;
@@ -143,9 +143,13 @@ impl Decoder {
                 let scores = Scores { query: &query, keys: &keys, log_sum: &mixed.log_sum, past };
                 if let Some(survivors) = filter.survivors(index, scores)? {
                     // What is dropped needs neither the output projection nor the MLP of this layer any more.
-                    output = kernel::decode::gather_rows(&output, &survivors.rows);
-                    x = kernel::decode::gather_rows(&x, &survivors.rows);
-                    rotary = self.rotary_of(&survivors, &rotary, first_position);
+                    let matrices = [&x, &output, &rotary.table];
+                    let [hidden, mixed, table] = gather_survivors(matrices, &survivors.rows, survivors.count);
+                    (x, output) = (hidden, mixed);
+                    rotary = match survivors.renumber {
+                        true => self.renumbered(first_position, survivors.count, &x.device()),
+                        false => Rotary { table, first: 0 },
+                    };
                 }
             }
             x = layer.finish(x, &output);
@@ -159,19 +163,10 @@ impl Decoder {
         Ok(self.norm.forward(&x))
     }
 
-    /// The angles of the rows that a filter lets go on.
-    fn rotary_of(&self, survivors: &Survivors, rotary: &Rotary, first_position: u32) -> Rotary {
-        let table = if survivors.renumber {
-            let positions: Vec<u32> = (first_position..).take(survivors.count).collect();
-            self.rope.tensor(&positions, &rotary.table.device())
-        } else {
-            let table = match rotary.first {
-                0 => rotary.table.clone(),
-                first => rotary.table.clone().slice([first..rotary.table.dims()[0]]),
-            };
-            kernel::decode::gather_rows(&table, &survivors.rows)
-        };
-        Rotary { table, first: 0 }
+    /// The angles of rows that are numbered anew.
+    fn renumbered(&self, first_position: u32, count: usize, device: &Device) -> Rotary {
+        let positions: Vec<u32> = (first_position..).take(count).collect();
+        Rotary { table: self.rope.tensor(&positions, device), first: 0 }
     }
 
     /// The head's logits, row after row, `[rows, width]`, as long as they stay on the device.

@@ -36,9 +36,6 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         "attention_join" => layout!(decode::AttentionJoinParams { rows, heads, head_dim, tiles }),
         "best_tokens" => layout!(decode::BestTokensParams { count, is_paired }),
         "compact" => layout!(prefill::CompactParams { count, kept, offset }),
-        "dual_attention" => {
-            layout!(prefill::DualAttentionParams { tokens, global_threshold, individual_threshold })
-        }
         "float_vector" | "product_registers" | "product_tile" | "quantised_vector" => {
             layout!(nn::ProductParams {
                 start,
@@ -55,15 +52,39 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
             })
         }
         "gather_rows" => layout!(decode::GatherRowsParams { rows, width }),
+        "gather_survivors" => layout!(prefill::GatherSurvivorsParams { rows, first, second, third }),
         "most_likely" => layout!(decode::MostLikelyParams { count, sharpness }),
         "quantised_rows" => {
             layout!(quantised::QuantisedParams { rows, inputs, outputs, bits })
         }
         "layer_norm" | "rms_norm" => layout!(nn::NormParams { rows, width, eps }),
         "rotary_append" => layout!(nn::RotaryAppendParams { rows, heads, key_heads, head_dim, past, first }),
-        "text_attention" => {
-            layout!(prefill::TextAttentionParams { rows, first, columns, heads, key_heads, head_dim, scale })
-        }
+        "select_rows" => layout!(prefill::SelectRowsParams {
+            tokens,
+            rows,
+            shares,
+            heads,
+            kept,
+            is_dual,
+            global_threshold,
+            individual_threshold,
+            start,
+            end,
+            all,
+            header,
+            previous
+        }),
+        "text_attention" => layout!(prefill::TextAttentionParams {
+            rows,
+            asked,
+            first,
+            columns,
+            heads,
+            key_heads,
+            head_dim,
+            scale,
+            shares
+        }),
         "top_k" => layout!(prefill::TopKParams { count, k }),
         "window_merge" => layout!(vision::WindowMergeParams { tokens, members, width }),
         "window_similarity" => layout!(vision::WindowSimilarityParams { grid, window, first, width }),

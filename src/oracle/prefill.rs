@@ -8,6 +8,8 @@ use std::cmp::Ordering;
 pub struct TextAttentionParams {
     /// Text tokens.
     pub rows: u32,
+    /// The first of them among the queries.
+    pub asked: u32,
     /// Column of the first vision token.
     pub first: u32,
     /// Vision tokens.
@@ -20,6 +22,8 @@ pub struct TextAttentionParams {
     pub head_dim: u32,
     /// Factor on the scores, `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// Parts into which the heads are cut; the CPU path has one.
+    pub shares: u32,
 }
 
 impl TextAttentionParams {
@@ -29,45 +33,68 @@ impl TextAttentionParams {
     }
 }
 
-/// `S_j = sum_i A_ij` and `M_j = max_i A_ij` of the mean over heads `A_ij` of the softmax attention from text
-/// row `i` to vision token `j` (MustDrop, stage P).
+/// The softmax attention from text row `i` to vision token `j`, summed over the heads of each share (MustDrop, stage P).
 ///
 /// # Shapes
 ///
-/// - `query`: `[rows, heads, head_dim]`
+/// - `query`: `[asked + rows, heads, head_dim]`
 /// - `key`: `[first + columns or more, key_heads, head_dim]`
-/// - `log_sum`: `[rows, heads]`, from [`log_sum_exp`](super::nn::log_sum_exp) over all columns a row sees
-/// - `attention_sum`, `attention_max`: `[columns]`
+/// - `log_sum`: `[asked + rows, heads]`, from [`log_sum_exp`](super::nn::log_sum_exp) over all columns a row sees
+/// - `weights`: `[shares, rows, columns]`
 pub fn text_attention(
     params: &TextAttentionParams,
     query: &[f32],
     key: &[f32],
     log_sum: &[f32],
-    attention_sum: &mut [f32],
-    attention_max: &mut [f32],
+    weights: &mut [f32],
 ) {
+    let TextAttentionParams { rows, asked, first, columns, .. } = *params;
     let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
-    let head_dim = params.head_dim as usize;
-    let keys = key.chunks_exact(key_heads * head_dim).skip(params.first as usize);
-    for ((key, sum), max) in keys.zip(attention_sum).zip(attention_max) {
-        let (mut total, mut highest) = (0.0, 0.0f64);
-        for (query, log_sum) in query.chunks_exact(heads * head_dim).zip(log_sum.chunks_exact(heads)) {
-            let weight = |head: usize| {
-                let key = &key[head / params.group() * head_dim..][..head_dim];
-                let score = f64::from(params.scale) * dot(&query[head * head_dim..][..head_dim], key);
-                exp(score - f64::from(log_sum[head]))
-            };
-            let mean = (0..heads).map(weight).sum::<f64>() / heads as f64;
-            total += mean;
-            highest = highest.max(mean);
+    let (head_dim, shares) = (params.head_dim as usize, params.shares as usize);
+    for share in 0..shares {
+        for row in 0..rows as usize {
+            let line = asked as usize + row;
+            for column in 0..columns as usize {
+                let key = &key[(first as usize + column) * key_heads * head_dim..];
+                let weight = |head: usize| {
+                    let key = &key[head / params.group() * head_dim..][..head_dim];
+                    let query = &query[(line * heads + head) * head_dim..][..head_dim];
+                    exp(f64::from(params.scale) * dot(query, key) - f64::from(log_sum[line * heads + head]))
+                };
+                let own = share * heads / shares..(share + 1) * heads / shares;
+                weights[(share * rows as usize + row) * columns as usize + column] =
+                    own.map(weight).sum::<f64>() as f32;
+            }
         }
-        (*sum, *max) = (total as f32, highest as f32);
     }
 }
 
-/// Sizes of [`dual_attention`], laid out as the shader's uniform.
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
+/// `S_j = sum_i A_ij` and `M_j = max_i A_ij` of the mean over heads `A_ij` of the attention from text row `i` to vision
+/// token `j`, from what [`text_attention`] gives.
+///
+/// # Shapes
+///
+/// - `weights`: `[shares, rows, columns]`
+/// - `attention_sum`, `attention_max`: `[columns]`
+pub fn attention_received(
+    params: &TextAttentionParams,
+    weights: &[f32],
+    attention_sum: &mut [f32],
+    attention_max: &mut [f32],
+) {
+    let (rows, columns) = (params.rows as usize, params.columns as usize);
+    for (column, (sum, max)) in attention_sum.iter_mut().zip(attention_max).enumerate() {
+        let mean = |row: usize| {
+            let shares = weights.iter().skip(row * columns + column).step_by(rows * columns);
+            shares.map(|weight| f64::from(*weight)).sum::<f64>() / f64::from(params.heads)
+        };
+        *sum = (0..rows).map(mean).sum::<f64>() as f32;
+        *max = (0..rows).map(mean).fold(0.0, f64::max) as f32;
+    }
+}
+
+/// Sizes of [`dual_attention`].
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DualAttentionParams {
     /// Vision tokens.
     pub tokens: u32,
@@ -159,6 +186,131 @@ pub fn compact(
     for ((i, index), kept_is_key) in staying.zip(index).zip(kept_is_key) {
         *index = params.offset + i as u32;
         *kept_is_key = is_key[i];
+    }
+}
+
+/// Sizes of [`select_rows`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct SelectRowsParams {
+    /// Tokens of the picture.
+    pub tokens: u32,
+    /// Text tokens that were asked.
+    pub rows: u32,
+    /// Parts into which the heads were cut.
+    pub shares: u32,
+    /// Heads of a query.
+    pub heads: u32,
+    /// So many tokens stay; [`UNKNOWN`] where thresholds decide.
+    pub kept: u32,
+    /// 1 if importance is that of [`dual_attention`], 0 if it is the sum of attention.
+    pub is_dual: u32,
+    /// As [`DualAttentionParams::global_threshold`].
+    pub global_threshold: f32,
+    /// As [`DualAttentionParams::individual_threshold`].
+    pub individual_threshold: f32,
+    /// Row of token 0.
+    pub start: u32,
+    /// Row behind the previous picture's tokens; text from there on stays.
+    pub end: u32,
+    /// Row behind the text that follows the picture and is to stay.
+    pub all: u32,
+    /// Where in the report this picture's part begins.
+    pub header: u32,
+    /// Where the previous picture's part begins, or [`UNKNOWN`].
+    pub previous: u32,
+}
+
+/// What is not known, or not there.
+pub const UNKNOWN: u32 = u32::MAX;
+
+/// Numbers of a report before those of the tokens.
+pub const REPORT_HEADER: usize = 2;
+
+/// [`dual_attention`], [`top_k`] and [`compact`] of what [`text_attention`] gave, and the rows that go on behind the layer.
+///
+/// # Shapes
+///
+/// - `weights`: `[shares, rows, tokens]`
+/// - `is_key`: `[tokens]`
+/// - `going_on`: rows that stay, those of earlier pictures first
+/// - `report`: from `header` on the number of tokens that stay, the number of `going_on` so far, `[tokens]` rows of
+///   the tokens that stay, `[tokens]` importance
+/// - `kept_is_key`: `[tokens that stay or more]`
+pub fn select_rows(
+    params: &SelectRowsParams,
+    weights: &[f32],
+    is_key: &[u32],
+    going_on: &mut [u32],
+    report: &mut [f32],
+    kept_is_key: &mut [u32],
+) {
+    let (tokens, header) = (params.tokens as usize, params.header as usize);
+    let received = TextAttentionParams {
+        rows: params.rows,
+        asked: 0,
+        first: 0,
+        columns: params.tokens,
+        heads: params.heads,
+        key_heads: params.heads,
+        head_dim: 0,
+        scale: 1.0,
+        shares: params.shares,
+    };
+    let (mut importance, mut max, mut stays) = (vec![0.0; tokens], vec![0.0; tokens], vec![1; tokens]);
+    attention_received(&received, weights, &mut importance, &mut max);
+    if params.is_dual == 1 {
+        let SelectRowsParams { tokens, global_threshold, individual_threshold, .. } = *params;
+        let dual = DualAttentionParams { tokens, global_threshold, individual_threshold };
+        let sum = importance.clone();
+        dual_attention(&dual, &sum, &max, is_key, &mut importance, &mut stays);
+    }
+    if params.kept != UNKNOWN {
+        top_k(&TopKParams { count: params.tokens, k: params.kept }, &importance, is_key, &mut stays);
+    }
+    let kept = stays.iter().sum::<u32>() as usize;
+    let mut rows = vec![0; kept];
+    let compacted = CompactParams { count: params.tokens, kept: kept as u32, offset: params.start };
+    compact(&compacted, &stays, is_key, &mut rows, kept_is_key);
+    let before = if params.previous == UNKNOWN { 0 } else { report[params.previous as usize + 1] as usize };
+    let behind = params.start + params.tokens;
+    let all: Vec<u32> =
+        (params.end..params.start).chain(rows.iter().copied()).chain(behind..params.all).collect();
+    going_on[before..before + all.len()].copy_from_slice(&all);
+    report[header] = kept as f32;
+    report[header + 1] = (before + all.len()) as f32;
+    let report = &mut report[header + REPORT_HEADER..][..2 * tokens];
+    report.iter_mut().zip(&rows).for_each(|(report, row)| *report = *row as f32);
+    report[tokens..].copy_from_slice(&importance);
+}
+
+/// Sizes of [`gather_survivors`], laid out as the shader's uniform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct GatherSurvivorsParams {
+    /// Rows that go on.
+    pub rows: u32,
+    /// Width of the first matrix.
+    pub first: u32,
+    /// Width of the second.
+    pub second: u32,
+    /// Width of the third.
+    pub third: u32,
+}
+
+/// [`gather_rows`](super::decode::gather_rows) of three matrices.
+pub fn gather_survivors(
+    params: &GatherSurvivorsParams,
+    index: &[u32],
+    matrices: [&[f32]; 3],
+    gathered: [&mut [f32]; 3],
+) {
+    let widths = [params.first, params.second, params.third];
+    for ((matrix, gathered), width) in
+        matrices.into_iter().zip(gathered).zip(widths).filter(|(_, width)| *width > 0)
+    {
+        let params = super::decode::GatherRowsParams { rows: params.rows, width };
+        super::decode::gather_rows(&params, matrix, index, gathered);
     }
 }
 

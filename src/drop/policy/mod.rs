@@ -11,7 +11,7 @@ mod visionzip;
 
 use std::{fmt, str::FromStr};
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 use super::{Keep, Pruning, named, token_map::Group};
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ impl FromStr for PolicyName {
 
 /// A way to choose vision tokens.
 ///
-/// Scores stay on the device: a policy returns tensors, and the runtime selects by them there.
+/// Scores stay on the device: a policy says how to judge, and the runtime selects there.
 pub trait Policy: fmt::Debug {
     /// Whether windows of alike patches become one token each inside the tower.
     fn merges(&self) -> bool {
@@ -94,7 +94,7 @@ pub trait Policy: fmt::Debug {
     }
 
     /// Of a picture's `tokens` tokens behind the tower: how many enter the decoder, and how many go on behind each of
-    /// [`layers`](Self::layers). `None` where [`judge`](Self::judge) decides.
+    /// [`layers`](Self::layers). `None` where [`importance`](Self::importance) decides.
     ///
     /// # Errors
     ///
@@ -115,10 +115,9 @@ pub trait Policy: fmt::Debug {
         AskedRows::Text
     }
 
-    /// Behind a layer: how important tokens are, given the attention they receive and which are protected; at first,
-    /// as important as the attention is in sum.
-    fn judge(&self, attention: &TextAttention, _is_key: &Tensor<1, Int>) -> Judgement {
-        Judgement { importance: attention.sum.clone(), stays: None }
+    /// Behind a layer: what makes a token important.
+    fn importance(&self) -> Importance {
+        Importance::Sum
     }
 }
 
@@ -160,22 +159,19 @@ pub enum AskedRows {
     Last,
 }
 
-/// The attention that each of a picture's tokens receives, by the mean over heads.
-#[derive(Debug)]
-pub struct TextAttention {
-    /// Its sum over the asked rows, `[tokens]`.
-    pub sum: Tensor<1>,
-    /// Its maximum over them, `[tokens]`.
-    pub max: Tensor<1>,
-}
-
-/// What a policy thinks of a picture's tokens behind a layer.
-#[derive(Debug)]
-pub struct Judgement {
-    /// Higher is kept first, `[tokens]`.
-    pub importance: Tensor<1>,
-    /// Without a budget: 1 for the tokens that stay.
-    pub stays: Option<Tensor<1, Int>>,
+/// What makes a token important behind a layer, given the attention that it receives by the mean over heads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Importance {
+    /// Its sum over the asked rows.
+    Sum,
+    /// The larger of its sum and its maximum over the asked rows, each over a threshold: MustDrop's dual attention. Without
+    /// a budget, tokens of at least 1 stay.
+    Dual {
+        /// Of the sum, relative to the sum over all tokens.
+        global_threshold: f32,
+        /// Of the maximum.
+        individual_threshold: f32,
+    },
 }
 
 impl Pruning {

@@ -1,12 +1,9 @@
 //! MustDrop (arXiv 2411.10803), or those of its stages that are switched on.
 
-use burn::tensor::{Int, Tensor};
-
-use super::{Entry, Judgement, Policy, TextAttention, TowerTokens};
+use super::{Entry, Importance, Policy, TowerTokens};
 use crate::{
     drop::{Pruning, budget, vision::key_tokens},
     error::Result,
-    kernel,
 };
 
 /// The paper's method, by thresholds or under a budget.
@@ -41,14 +38,10 @@ impl Policy for MustDrop {
         Ok(Entry::Highest { score: (tower.class_attention)(), protected })
     }
 
-    fn judge(&self, attention: &TextAttention, is_key: &Tensor<1, Int>) -> Judgement {
-        let (importance, stays) = kernel::prefill::dual_attention(
-            &attention.sum,
-            &attention.max,
-            is_key,
-            self.0.global_threshold,
-            self.0.individual_threshold,
-        );
-        Judgement { importance, stays: Some(stays) }
+    fn importance(&self) -> Importance {
+        Importance::Dual {
+            global_threshold: self.0.global_threshold,
+            individual_threshold: self.0.individual_threshold,
+        }
     }
 }
