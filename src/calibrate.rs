@@ -27,7 +27,7 @@ use crate::{
 
 const STEP: &str = "compare kernels on the device";
 /// Changes with the kernels that are compared.
-const KERNELS: u32 = 4;
+const KERNELS: u32 = 5;
 /// Measured runs of a variant, of which the fastest counts.
 const RUNS: usize = 2;
 /// Workgroup memory that the kernels over tiles need.

@@ -1,5 +1,5 @@
 // Attention of many rows without workgroup memory and barriers, which software adapters pay for dearly, and for heads too
-// wide for tiles: a thread a row and head, whose neighbours read the same keys. Log-sum-exp as in attention.
+// wide for tiles: a thread four rows of a head, so that a key is read once for all of them. Log-sum-exp as in attention.
 
 struct Params {
     rows: u32,      // queries
@@ -20,19 +20,20 @@ struct Params {
 @group(0) @binding(5) var<uniform> params: Params;
 
 const QUADS: u32 = 16u; // head_dim / 4
-const WORKGROUP_SIZE: u32 = 32u;
+const ROWS: u32 = 4u;   // of a thread
+const WORKGROUP_SIZE: u32 = 8u;
 const LOWEST: f32 = -3.0e38;
 
 fn sum_of(x: vec4<f32>) -> f32 {
     return x.x + x.y + x.z + x.w;
 }
 
-// One thread a row; the y axis of the grid is the head.
+// One thread ROWS rows; the y axis of the grid is the head.
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn attention_rows(@builtin(global_invocation_id) thread: vec3<u32>) {
-    let row = thread.x;
+    let first = thread.x * ROWS;
     let head = thread.y;
-    if row >= params.rows {
+    if first >= params.rows {
         return;
     }
     let key_head = head / (params.heads / params.key_heads);
@@ -41,44 +42,78 @@ fn attention_rows(@builtin(global_invocation_id) thread: vec3<u32>) {
     let key_stride = select(params.key_heads, packed, params.is_packed == 1u);
     let first_key = select(key_head, params.heads + key_head, params.is_packed == 1u);
     let first_value = select(key_head, params.heads + params.key_heads + key_head, params.is_packed == 1u);
-    var own: array<vec4<f32>, QUADS>;
-    var sums: array<vec4<f32>, QUADS>;
-    for (var i = 0u; i < QUADS; i++) {
-        own[i] = query[(row * query_stride + head) * QUADS + i] * params.scale;
-    }
-    let visible = min(params.columns, params.past + row + 1u);
+    let last_row = params.rows - 1u;
     let last = params.columns - 1u;
-    var highest = LOWEST;
-    var total = 0.0;
-    for (var column = 0u; column < visible; column += 4u) {
-        let columns = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(last));
-        let keys = (columns * key_stride + first_key) * QUADS;
-        var s0 = vec4(0.0);
-        var s1 = vec4(0.0);
-        var s2 = vec4(0.0);
-        var s3 = vec4(0.0);
+    var own: array<vec4<f32>, ROWS * QUADS>;
+    var sums: array<vec4<f32>, ROWS * QUADS>;
+    var highest: array<f32, ROWS>;
+    var total: array<f32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        highest[r] = LOWEST;
+        // A row too many is computed from the last, and not stored.
+        let start = (min(first + r, last_row) * query_stride + head) * QUADS;
         for (var i = 0u; i < QUADS; i++) {
-            s0 += own[i] * key[keys.x + i];
-            s1 += own[i] * key[keys.y + i];
-            s2 += own[i] * key[keys.z + i];
-            s3 += own[i] * key[keys.w + i];
-        }
-        let is_visible = vec4(column) + vec4(0u, 1u, 2u, 3u) < vec4(visible);
-        let scores = select(vec4(LOWEST), vec4(sum_of(s0), sum_of(s1), sum_of(s2), sum_of(s3)), is_visible);
-        let new_highest = max(highest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
-        let shrink = exp(highest - new_highest);
-        highest = new_highest;
-        // 0 where hidden: every four begin with a column that the row sees.
-        let weights = exp(scores - vec4(highest));
-        total = total * shrink + sum_of(weights);
-        let values = (columns * key_stride + first_value) * QUADS;
-        for (var i = 0u; i < QUADS; i++) {
-            sums[i] = sums[i] * shrink + weights.x * value[values.x + i] + weights.y * value[values.y + i]
-                + weights.z * value[values.z + i] + weights.w * value[values.w + i];
+            own[r * QUADS + i] = query[start + i] * params.scale;
         }
     }
-    for (var i = 0u; i < QUADS; i++) {
-        mixed[(row * params.heads + head) * QUADS + i] = sums[i] / total;
+    // What the last of the rows sees.
+    let end = min(params.columns, params.past + min(first + ROWS, params.rows));
+    for (var column = 0u; column < end; column += 4u) {
+        let columns = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(last)) * key_stride;
+        let keys = (columns + vec4(first_key)) * QUADS;
+        let values = (columns + vec4(first_value)) * QUADS;
+        // Of four columns, row by row.
+        var products: array<vec4<f32>, 4u * ROWS>;
+        for (var i = 0u; i < QUADS; i++) {
+            let k0 = key[keys.x + i];
+            let k1 = key[keys.y + i];
+            let k2 = key[keys.z + i];
+            let k3 = key[keys.w + i];
+            for (var r = 0u; r < ROWS; r++) {
+                let own_query = own[r * QUADS + i];
+                products[4u * r] += own_query * k0;
+                products[4u * r + 1u] += own_query * k1;
+                products[4u * r + 2u] += own_query * k2;
+                products[4u * r + 3u] += own_query * k3;
+            }
+        }
+        var weights: array<vec4<f32>, ROWS>;
+        var shrink: array<f32, ROWS>;
+        for (var r = 0u; r < ROWS; r++) {
+            let scores = vec4(
+                sum_of(products[4u * r]),
+                sum_of(products[4u * r + 1u]),
+                sum_of(products[4u * r + 2u]),
+                sum_of(products[4u * r + 3u]),
+            );
+            let visible = min(params.columns, params.past + min(first + r, last_row) + 1u);
+            let seen = select(vec4(LOWEST), scores, vec4(column) + vec4(0u, 1u, 2u, 3u) < vec4(visible));
+            let new_highest = max(highest[r], max(max(seen.x, seen.y), max(seen.z, seen.w)));
+            shrink[r] = exp(highest[r] - new_highest);
+            highest[r] = new_highest;
+            // 0 where hidden: every row sees column 0, so `highest` is a score by now.
+            weights[r] = exp(seen - vec4(new_highest));
+            total[r] = total[r] * shrink[r] + sum_of(weights[r]);
+        }
+        for (var i = 0u; i < QUADS; i++) {
+            let v0 = value[values.x + i];
+            let v1 = value[values.y + i];
+            let v2 = value[values.z + i];
+            let v3 = value[values.w + i];
+            for (var r = 0u; r < ROWS; r++) {
+                let at = r * QUADS + i;
+                let w = weights[r];
+                sums[at] = sums[at] * shrink[r] + w.x * v0 + w.y * v1 + w.z * v2 + w.w * v3;
+            }
+        }
     }
-    log_sum[row * params.heads + head] = highest + log(total);
+    for (var r = 0u; r < ROWS; r++) {
+        let row = first + r;
+        if row < params.rows {
+            for (var i = 0u; i < QUADS; i++) {
+                mixed[(row * params.heads + head) * QUADS + i] = sums[r * QUADS + i] / total[r];
+            }
+            log_sum[row * params.heads + head] = highest[r] + log(total[r]);
+        }
+    }
 }

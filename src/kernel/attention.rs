@@ -21,7 +21,7 @@ pub const ATTENTION: Kernel =
     Kernel::new("attention", include_str!("../../shaders/nn/attention.wgsl"), [8, 16, 1]);
 /// `shaders/nn/attention_rows.wgsl`
 pub const ATTENTION_ROWS: Kernel =
-    Kernel::new("attention_rows", include_str!("../../shaders/nn/attention_rows.wgsl"), [32, 1, 1]);
+    Kernel::new("attention_rows", include_str!("../../shaders/nn/attention_rows.wgsl"), [8, 1, 1]);
 /// `shaders/decode/attention_split.wgsl`
 pub const ATTENTION_SPLIT: Kernel =
     Kernel::new("attention_split", include_str!("../../shaders/decode/attention_split.wgsl"), [128, 1, 1]);
@@ -38,6 +38,8 @@ const WIDEST_OF_TILES: usize = 128;
 const WIDEST_OF_SPLITS: usize = 256;
 /// Columns of a workgroup of [`ATTENTION_SPLIT`].
 const SPLIT: u32 = 64;
+/// Rows of a workgroup of [`ATTENTION_ROWS`].
+const ROWS_OF_A_GROUP: u32 = 32;
 /// Up to so many rows, the columns are shared out.
 const FEW_ROWS: usize = 8;
 
@@ -157,9 +159,10 @@ fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variant
     let (kernel, groups) = match (is_split, has_tiles) {
         (true, _) => (ATTENTION_SPLIT, [params.columns.div_ceil(SPLIT), params.heads, params.rows]),
         (false, true) => (ATTENTION, [params.rows.div_ceil(16), params.heads, 1]),
-        (false, false) => {
-            (ATTENTION_ROWS.with("QUADS", params.head_dim / 4), [params.rows.div_ceil(32), params.heads, 1])
-        }
+        (false, false) => (
+            ATTENTION_ROWS.with("QUADS", params.head_dim / 4),
+            [params.rows.div_ceil(ROWS_OF_A_GROUP), params.heads, 1],
+        ),
     };
     let key_heads = params.key_heads as usize;
     let (asked, held) = match params.is_packed {
