@@ -38,8 +38,6 @@ const WIDEST_OF_TILES: usize = 128;
 const WIDEST_OF_SPLITS: usize = 256;
 /// Columns of a workgroup of [`ATTENTION_SPLIT`].
 const SPLIT: u32 = 64;
-/// Rows of a workgroup of [`ATTENTION_ROWS`].
-const ROWS_OF_A_GROUP: u32 = 32;
 /// Up to so many rows, the columns are shared out.
 const FEW_ROWS: usize = 8;
 
@@ -154,15 +152,16 @@ fn params(rows: usize, columns: usize, past: usize, heads: Heads) -> AttentionPa
 /// Queries, keys and values on an adapter.
 fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variants) -> Mixed {
     let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
-    let is_split = rows <= FEW_ROWS && head_dim <= WIDEST_OF_SPLITS;
+    let is_split = rows <= FEW_ROWS && head_dim <= WIDEST_OF_SPLITS && !variants.is_software;
     let has_tiles = variants.attention && head_dim <= WIDEST_OF_TILES;
     let (kernel, groups) = match (is_split, has_tiles) {
         (true, _) => (ATTENTION_SPLIT, [params.columns.div_ceil(SPLIT), params.heads, params.rows]),
         (false, true) => (ATTENTION, [params.rows.div_ceil(16), params.heads, 1]),
-        (false, false) => (
-            ATTENTION_ROWS.with("QUADS", params.head_dim / 4),
-            [params.rows.div_ceil(ROWS_OF_A_GROUP), params.heads, 1],
-        ),
+        (false, false) => {
+            let own_rows = if rows == 1 { 1 } else { 4 };
+            let kernel = ATTENTION_ROWS.with("QUADS", params.head_dim / 4).with("ROWS", own_rows);
+            (kernel, [params.rows.div_ceil(own_rows * kernel.workgroup[0]), params.heads, 1])
+        }
     };
     let key_heads = params.key_heads as usize;
     let (asked, held) = match params.is_packed {

@@ -50,7 +50,8 @@ pub const KERNELS: &[Kernel] = &[
 
 /// Every kernel with the constants that it is run with, where those are not its file's.
 pub fn variants() -> Vec<Kernel> {
-    let rows = [1, 8, 18, 32].map(|quads| attention::ATTENTION_ROWS.with("QUADS", quads));
+    let rows = [(1, 1), (8, 4), (18, 1), (32, 4)]
+        .map(|(quads, rows)| attention::ATTENTION_ROWS.with("QUADS", quads).with("ROWS", rows));
     product::variants().into_iter().chain(rows).collect()
 }
 

@@ -149,7 +149,7 @@ pub fn product(x: &Tensor<2>, parts: &[Operand], around: &Around, variants: Vari
                 is_gated: u32::from(around.is_gated),
                 eps: around.norm.map_or(0.0, |(_, eps)| eps),
             };
-            y = Some(operands.launch(part, &params, variants.unpack, [rows, columns], y));
+            y = Some(operands.launch(part, &params, variants, [rows, columns], y));
         }
         first += part.outputs as u32;
     }
@@ -203,19 +203,19 @@ impl Operands {
         &self,
         part: &Operand,
         params: &ProductParams,
-        unpack: Unpack,
+        variants: Variants,
         shape: [usize; 2],
         y: Option<CubeTensor>,
     ) -> CubeTensor {
         let rows = params.rows - params.start;
-        let (kernel, groups) = choice(part, rows, params.outputs, self.norm.is_some(), unpack);
+        let (kernel, groups) = choice(part, rows, params.outputs, self.norm.is_some(), variants);
         let mut launch = Launch::new(kernel).floats(self.x.clone(), (params.rows * params.inputs) as usize);
         launch = launch.words(part.weight.clone(), part.words);
         if kernel.name != FLOAT_VECTOR.name {
             let count = part.inputs / 32 * part.outputs.next_multiple_of(4);
             launch = launch.optional(part.ranges.as_ref(), &self.x, count);
         }
-        if rows as usize <= FEW_ROWS {
+        if kernel.name != PRODUCT_TILE.name {
             launch = launch.optional(self.norm.as_ref(), &self.x, part.inputs);
         }
         launch = launch.optional(self.bias.as_ref(), &self.x, (params.first + params.outputs) as usize);
@@ -230,20 +230,26 @@ impl Operands {
 }
 
 /// The kernel for a product of so many rows, and its workgroups.
-fn choice(part: &Operand, rows: u32, outputs: u32, has_norm: bool, unpack: Unpack) -> (Kernel, [u32; 3]) {
+fn choice(part: &Operand, rows: u32, outputs: u32, has_norm: bool, variants: Variants) -> (Kernel, [u32; 3]) {
+    let has_norm = u32::from(has_norm);
     if rows as usize <= FEW_ROWS {
         let at_once = match rows {
             1 => 1,
             2 => 2,
             _ => 4,
         };
+        if variants.is_software {
+            let kernel = PRODUCT_REGISTERS.with("BITS", part.bits).with("ROWS", at_once);
+            let groups = [outputs.div_ceil(OUTPUTS), rows.div_ceil(at_once), 1];
+            return (kernel.with("HAS_NORM", has_norm), groups);
+        }
         let (kernel, outputs_a_group) =
             if part.ranges.is_some() { (QUANTISED_VECTOR, 32) } else { (FLOAT_VECTOR, 8) };
         let kernel = kernel.with("BITS", part.bits).with("ROWS", at_once);
         let groups = [outputs.div_ceil(outputs_a_group), rows.div_ceil(at_once), 1];
-        return (kernel.with("HAS_NORM", u32::from(has_norm)), groups);
+        return (kernel.with("HAS_NORM", has_norm), groups);
     }
-    match unpack {
+    match variants.unpack {
         Unpack::Registers => {
             (PRODUCT_REGISTERS.with("BITS", part.bits), [outputs.div_ceil(OUTPUTS), rows.div_ceil(16), 1])
         }
@@ -262,8 +268,10 @@ pub fn variants() -> Vec<Kernel> {
     for bits in [4, 8, 16, 32] {
         let vector = if bits <= 8 { QUANTISED_VECTOR } else { FLOAT_VECTOR };
         for rows in [1, 2, 4] {
-            let vector = vector.with("BITS", bits).with("ROWS", rows);
-            all.extend([0, 1].map(|has_norm| vector.with("HAS_NORM", has_norm)));
+            for kernel in [vector, PRODUCT_REGISTERS] {
+                let kernel = kernel.with("BITS", bits).with("ROWS", rows);
+                all.extend([0, 1].map(|has_norm| kernel.with("HAS_NORM", has_norm)));
+            }
         }
         all.push(PRODUCT_REGISTERS.with("BITS", bits));
         all.push(PRODUCT_TILE.with("BITS", bits));
