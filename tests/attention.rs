@@ -232,16 +232,19 @@ fn rms_norm_and_layer_norm() {
         let (on_weight, on_bias) = (tensor(&weight, [width], &device), tensor(&bias, [width], &device));
         // A sum of squares is right to its number of roundings; the largest result is sqrt(width).
         let tolerance = f32::EPSILON * (4.0 + (width as f32).log2()) * (width as f32).sqrt().max(1.0);
-        nn::rms_norm(&params, &x, &weight, &mut expected);
-        let found = kernel::nn::rms_norm(&tensor(&x, [rows, width], &device), &on_weight, 1e-5);
-        assert_near(&values(found), &expected, tolerance, &format!("{params:?}"));
-        // Values that share most of what they are, beside which squares of their distances would be lost.
-        let far: Vec<f32> = x.iter().map(|x| x + 100.0).collect();
-        for (x, tolerance) in [(&x, 2.0 * tolerance), (&far, 400.0 * tolerance)] {
-            nn::layer_norm(&params, x, &weight, &bias, &mut expected);
-            let x = tensor(x, [rows, width], &device);
-            let found = kernel::nn::layer_norm(&x, &on_weight, &on_bias, 1e-5);
-            assert_near(&values(found), &expected, tolerance, &format!("layer norm, {params:?}"));
+        for variants in [false, true].map(|is_software| Variants { is_software, ..Variants::default() }) {
+            let what = format!("{params:?}, {variants:?}");
+            nn::rms_norm(&params, &x, &weight, &mut expected);
+            let found = kernel::nn::rms_norm(&tensor(&x, [rows, width], &device), &on_weight, 1e-5, variants);
+            assert_near(&values(found), &expected, tolerance, &what);
+            // Values that share most of what they are, beside which squares of their distances would be lost.
+            let far: Vec<f32> = x.iter().map(|x| x + 100.0).collect();
+            for (x, tolerance) in [(&x, 2.0 * tolerance), (&far, 400.0 * tolerance)] {
+                nn::layer_norm(&params, x, &weight, &bias, &mut expected);
+                let x = tensor(x, [rows, width], &device);
+                let found = kernel::nn::layer_norm(&x, &on_weight, &on_bias, 1e-5, variants);
+                assert_near(&values(found), &expected, tolerance, &format!("layer norm, {what}"));
+            }
         }
     }
 }

@@ -11,28 +11,40 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> normed: array<f32>; // [rows, width]
 @group(0) @binding(3) var<uniform> params: Params;
 
-const WORKGROUP_SIZE: u32 = 128u;
+const SHARES: u32 = 128u; // threads a row: a power of two; with 1 nobody waits, which software adapters pay for dearly
+const ROWS: u32 = 1u;     // of a workgroup
 
-var<workgroup> squares: array<f32, WORKGROUP_SIZE>;
+var<workgroup> squares: array<f32, SHARES * ROWS>;
 
-// One workgroup a row.
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn rms_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let start = group.x * params.width;
+// One line of threads a row.
+@compute @workgroup_size(SHARES, ROWS)
+fn rms_norm(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = group.x * ROWS + local.y;
+    // A row too many is computed from the last, and not stored.
+    let start = min(row, params.rows - 1u) * params.width;
     var square = 0.0;
-    for (var i = thread; i < params.width; i += WORKGROUP_SIZE) {
+    for (var i = local.x; i < params.width; i += SHARES) {
         square = fma(x[start + i], x[start + i], square);
     }
-    squares[thread] = square;
-    workgroupBarrier();
-    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            squares[thread] += squares[thread + half];
-        }
+    if SHARES > 1u {
+        squares[thread] = square;
         workgroupBarrier();
+        for (var half = SHARES / 2u; half > 0u; half /= 2u) {
+            if local.x < half {
+                squares[thread] += squares[thread + half];
+            }
+            workgroupBarrier();
+        }
+        square = squares[local.y * SHARES];
     }
-    let factor = inverseSqrt(squares[0] / f32(params.width) + params.eps);
-    for (var i = thread; i < params.width; i += WORKGROUP_SIZE) {
-        normed[start + i] = x[start + i] * factor * weight[i];
+    let factor = inverseSqrt(square / f32(params.width) + params.eps);
+    if row < params.rows {
+        for (var i = local.x; i < params.width; i += SHARES) {
+            normed[start + i] = x[start + i] * factor * weight[i];
+        }
     }
 }

@@ -52,7 +52,8 @@ pub const KERNELS: &[Kernel] = &[
 pub fn variants() -> Vec<Kernel> {
     let rows = [(1, 1), (8, 4), (18, 1), (32, 4)]
         .map(|(quads, rows)| attention::ATTENTION_ROWS.with("QUADS", quads).with("ROWS", rows));
-    product::variants().into_iter().chain(rows).collect()
+    let norms = [nn::LAYER_NORM, nn::RMS_NORM].map(nn::apart);
+    product::variants().into_iter().chain(rows).chain(norms).collect()
 }
 
 /// The most workgroups a dispatch may have along one axis, on every adapter.

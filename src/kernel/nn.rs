@@ -6,6 +6,7 @@ use super::{
     Kernel,
     host::{elements, from_host, host},
     launch::{Launch, from_adapter, on_adapter},
+    variants::Variants,
 };
 use crate::{
     cpu::{self, matrix::MatrixMut, product::Floats},
@@ -19,14 +20,33 @@ pub const LAYER_NORM: Kernel =
 pub const RMS_NORM: Kernel =
     Kernel::new("rms_norm", include_str!("../../shaders/nn/rms_norm.wgsl"), [128, 1, 1]);
 
+/// Rows of a workgroup of a norm with a thread a row.
+const ROWS_APART: u32 = 8;
+
+/// A norm's kernel for an adapter, and its workgroups for so many rows.
+fn norm(kernel: Kernel, rows: u32, variants: Variants) -> (Kernel, [u32; 3]) {
+    match variants.is_software {
+        true => (apart(kernel), [rows.div_ceil(ROWS_APART), 1, 1]),
+        false => (kernel, [rows, 1, 1]),
+    }
+}
+
+/// A norm's kernel with a thread a row.
+pub(super) fn apart(kernel: Kernel) -> Kernel {
+    let mut kernel = kernel.with("SHARES", 1).with("ROWS", ROWS_APART);
+    kernel.workgroup = [1, ROWS_APART, 1];
+    kernel
+}
+
 /// The RMSNorm of every row; see [`oracle::rms_norm`](crate::oracle::nn::rms_norm).
-pub fn rms_norm(x: &Tensor<2>, weight: &Tensor<1>, eps: f32) -> Tensor<2> {
+pub fn rms_norm(x: &Tensor<2>, weight: &Tensor<1>, eps: f32, variants: Variants) -> Tensor<2> {
     let [rows, width] = x.dims();
     let params = NormParams { rows: rows as u32, width: width as u32, eps };
     if let (Some(x), Some(weight)) = (on_adapter(x), on_adapter(weight)) {
-        let launch = Launch::new(RMS_NORM).floats(x, rows * width).floats(weight, width);
+        let (kernel, groups) = norm(RMS_NORM, params.rows, variants);
+        let launch = Launch::new(kernel).floats(x, rows * width).floats(weight, width);
         let launch = launch.output([rows, width], DType::F32);
-        return from_adapter(launch.run([params.rows, 1, 1], &params).remove(0));
+        return from_adapter(launch.run(groups, &params).remove(0));
     }
     let mut normed = vec![0.0; rows * width];
     cpu::nn::rms_norm(&params, &host(x), &host(weight), &mut normed);
@@ -67,14 +87,20 @@ pub fn add(x: &Tensor<2>, delta: &Tensor<2>) -> Tensor<2> {
 }
 
 /// The LayerNorm of every row; see [`oracle::layer_norm`](crate::oracle::nn::layer_norm).
-pub fn layer_norm(x: &Tensor<2>, weight: &Tensor<1>, bias: &Tensor<1>, eps: f32) -> Tensor<2> {
+pub fn layer_norm(
+    x: &Tensor<2>,
+    weight: &Tensor<1>,
+    bias: &Tensor<1>,
+    eps: f32,
+    variants: Variants,
+) -> Tensor<2> {
     let [rows, width] = x.dims();
     let params = NormParams { rows: rows as u32, width: width as u32, eps };
     if let (Some(x), Some(weight), Some(bias)) = (on_adapter(x), on_adapter(weight), on_adapter(bias)) {
-        let launch =
-            Launch::new(LAYER_NORM).floats(x, rows * width).floats(weight, width).floats(bias, width);
+        let (kernel, groups) = norm(LAYER_NORM, params.rows, variants);
+        let launch = Launch::new(kernel).floats(x, rows * width).floats(weight, width).floats(bias, width);
         let launch = launch.output([rows, width], DType::F32);
-        return from_adapter(launch.run([params.rows, 1, 1], &params).remove(0));
+        return from_adapter(launch.run(groups, &params).remove(0));
     }
     let mut normed = vec![0.0; rows * width];
     cpu::nn::layer_norm(&params, &host(x), &host(weight), &host(bias), &mut normed);

@@ -118,7 +118,7 @@ pub fn product(x: &Tensor<2>, parts: &[Operand], around: &Around, variants: Vari
     let mut around = *around;
     let mut x = x.clone();
     if let Some((weight, eps)) = around.norm.take_if(|_| rows > FEW_ROWS || inputs < even_inputs) {
-        x = super::nn::rms_norm(&x, weight, eps);
+        x = super::nn::rms_norm(&x, weight, eps, variants);
     }
     if inputs < even_inputs {
         let zeros = Tensor::zeros([rows, even_inputs - inputs], &x.device());

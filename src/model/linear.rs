@@ -134,7 +134,7 @@ impl Linear {
     }
 
     fn on_host(&self, x: &Tensor<2>, around: &Around) -> Tensor<2> {
-        let normed = around.norm.map(|(weight, eps)| kernel::nn::rms_norm(x, weight, eps));
+        let normed = around.norm.map(|(weight, eps)| kernel::nn::rms_norm(x, weight, eps, self.variants));
         let x = normed.as_ref().unwrap_or(x);
         let y = match (self.floats(), &self.bias) {
             (Some(floats), bias) => kernel::nn::product(x, &floats, bias.as_ref()),

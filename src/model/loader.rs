@@ -147,12 +147,14 @@ impl<'a> Loader<'a> {
     /// `{name}.weight` and `{name}.bias` of a LayerNorm.
     pub fn layer_norm(&self, name: &str, width: usize, eps: f64) -> Result<LayerNorm> {
         let weight = self.vector(&format!("{name}.weight"), width)?;
-        Ok(LayerNorm { weight, bias: self.vector(&format!("{name}.bias"), width)?, eps })
+        let bias = self.vector(&format!("{name}.bias"), width)?;
+        Ok(LayerNorm { weight, bias, eps, variants: self.variants() })
     }
 
     /// `{name}.weight` of an RMSNorm.
     pub fn rms_norm(&self, name: &str, width: usize, eps: f64) -> Result<RmsNorm> {
-        Ok(RmsNorm { weight: self.vector(&format!("{name}.weight"), width)?, eps })
+        let weight = self.vector(&format!("{name}.weight"), width)?;
+        Ok(RmsNorm { weight, eps, variants: self.variants() })
     }
 
     /// A vector, as float32.

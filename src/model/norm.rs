@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::kernel;
+use crate::kernel::{self, variants::Variants};
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias`, over the last dimension.
 #[derive(Debug, Clone)]
@@ -10,12 +10,13 @@ pub struct LayerNorm {
     pub(super) weight: Tensor<1>,
     pub(super) bias: Tensor<1>,
     pub(super) eps: f64,
+    pub(super) variants: Variants,
 }
 
 impl LayerNorm {
     /// Normalises every row of `x`, `[rows, width]`.
     pub fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
-        kernel::nn::layer_norm(x, &self.weight, &self.bias, self.eps as f32)
+        kernel::nn::layer_norm(x, &self.weight, &self.bias, self.eps as f32, self.variants)
     }
 }
 
@@ -24,12 +25,13 @@ impl LayerNorm {
 pub struct RmsNorm {
     pub(super) weight: Tensor<1>,
     pub(super) eps: f64,
+    pub(super) variants: Variants,
 }
 
 impl RmsNorm {
     /// Normalises every row of `x`, `[rows, width]`.
     pub fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
-        kernel::nn::rms_norm(x, &self.weight, self.eps as f32)
+        kernel::nn::rms_norm(x, &self.weight, self.eps as f32, self.variants)
     }
 
     /// The same before a product.
