@@ -111,7 +111,7 @@ fn time(work: impl Fn(), device: &Device) -> Result<Duration> {
     Ok(fastest)
 }
 
-/// Whether attention by tiles beats a thread a row, on as many rows as a picture has.
+/// Whether attention by tiles beats a few rows a thread, on as many rows as a picture has.
 fn tiled_attention_is_faster(device: &Device) -> Result<bool> {
     const ROWS: usize = 512;
     let heads = || Tensor::<3>::random([ROWS, 2, 64], Distribution::Default, device);

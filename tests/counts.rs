@@ -85,10 +85,10 @@ fn counted() -> BTreeMap<String, Calls> {
 fn of_a_layer(found: &BTreeMap<String, Calls>, what: &str) -> Calls {
     let [one, two] = DEPTHS.map(|depth| found[&format!("{what} {depth}")]);
     Calls {
-        dispatches: two.dispatches - one.dispatches,
+        dispatches: two.dispatches.saturating_sub(one.dispatches),
         submissions: two.submissions.saturating_sub(one.submissions),
-        copies: two.copies - one.copies,
-        pipelines: two.pipelines - one.pipelines,
+        copies: two.copies.saturating_sub(one.copies),
+        pipelines: two.pipelines.saturating_sub(one.pipelines),
     }
 }
 

@@ -33,6 +33,7 @@ mod products;
 mod prompt;
 mod pruned;
 mod quantised;
+mod select_rows;
 #[cfg(feature = "serve")]
 mod serve;
 mod shaders;

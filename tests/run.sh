@@ -34,7 +34,7 @@ format_and_lint() {
 if [ "${1-}" = quick ]; then
     format_and_lint
     step "quick tests"
-    exec cargo test --locked --lib --test all -- oracle products:: attention:: shaders:: drop:: \
+    exec cargo test --locked --lib --test all -- oracle products:: attention:: select_rows:: shaders:: drop:: \
         config:: checkpoint:: prompt:: preprocess:: half_smooth_is_traced_on_the_cpu
 fi
 python3="$(command -v python3 || command -v python)" || missing Python "install Python 3.9 or newer"

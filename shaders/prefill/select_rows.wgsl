@@ -132,14 +132,18 @@ fn select_rows(@builtin(local_invocation_index) thread: u32) {
             counts[thread] += before;
             workgroupBarrier();
         }
-        if stays == 1u {
+        let place = kept + counts[thread] - 1u;
+        // More than are to stay would, were a score no number: there is room for no more.
+        if stays == 1u && (params.kept == UNKNOWN || place < params.kept) {
             // Never behind what is still to be read of the report.
-            let place = kept + counts[thread] - 1u;
             rows[base + place] = params.start + j;
             kept_is_key[place] = is_key[j];
             report[staying + place] = f32(params.start + j);
         }
         kept += counts[WORKGROUP_SIZE - 1u];
+    }
+    if params.kept != UNKNOWN {
+        kept = min(kept, params.kept);
     }
     base += kept;
     let behind = params.start + params.tokens;

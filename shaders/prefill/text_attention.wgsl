@@ -1,5 +1,5 @@
 // What each vision token receives of each text token's attention: softmax weights, summed over some of the heads (MustDrop,
-// stage P). The softmax denominators come from attention itself; select adds up the shares of the heads.
+// stage P). The softmax denominators come from attention itself; select_rows adds up the shares of the heads.
 
 struct Params {
     rows: u32,      // text tokens

@@ -4,7 +4,7 @@
 //! - [`prefill`], in the decoder's first pass: tokens that text pays little attention to are dropped.
 //! - [`decode`], before the first decode step: the caches of the layers that saw them are cut to the survivors.
 //!
-//! Scores are computed by the kernels of the same names; here they become decisions. Other ways to choose stand
+//! Kernels of `shaders/vision`, `shaders/prefill` and `shaders/decode` compute and choose; here is decided what and when. Other ways to choose stand
 //! beside MustDrop in [`policy`].
 
 pub mod budget;

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 use super::{
     Positions, Pruning,
     policy::{AskedRows, Policy},
-    selection::{Alive, Chosen, Report, choose, of_picture},
+    selection::{Alive, Chosen, Report, STEP, choose, of_picture},
 };
 use crate::{
     error::Result,
@@ -86,7 +86,7 @@ struct Choice {
 /// The filters of one prefill.
 ///
 /// Choices are made on the device and come back together at the end ([`finish`](Self::finish)). Only where thresholds
-/// decide does each filter read back which tokens stay: their number is the next layer's size.
+/// decide does each filter read back how many stay: the next layer's size.
 #[derive(Debug)]
 pub struct PrefillFilter {
     rules: Box<dyn Policy>,
@@ -101,8 +101,6 @@ pub struct PrefillFilter {
     /// What was done, once the pass is finished.
     pub steps: Vec<FilterStep>,
 }
-
-const STEP: &str = "filter the vision tokens";
 
 impl PrefillFilter {
     /// A filter for a pass without pictures so far, for pictures of `patches` patches in a decoder of `depth` layers.

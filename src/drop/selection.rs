@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use super::policy::Importance;
 use crate::{
-    error::Result,
+    error::{Error, Result},
     kernel::{
         self, ReadBack,
         prefill::{Received, Selected},
@@ -12,7 +12,7 @@ use crate::{
     oracle::prefill::{REPORT_HEADER, SelectRowsParams, UNKNOWN},
 };
 
-const STEP: &str = "filter the vision tokens";
+pub(super) const STEP: &str = "filter the vision tokens";
 
 /// The tokens of a picture that are still there.
 #[derive(Debug)]
@@ -162,7 +162,9 @@ fn choose_on_adapter(
         };
         let selected =
             kernel::prefill::select_rows(&params, weights, &picture.is_key, going_on.take(), room, numbers);
-        let Some(Selected { rows, is_key: kept_is_key }) = selected else { break };
+        let Some(Selected { rows, is_key: kept_is_key }) = selected else {
+            return Err(Error::device(STEP, "a tensor is not where it should be"));
+        };
         going_on = Some(rows);
         is_key.push(kept_is_key);
         chosen.push(Chosen::Reported(report.used, tokens));

@@ -6,6 +6,7 @@ use burn_wgpu::CubeTensor;
 use super::{
     Kernel, MAX_GROUPS, from_host, host,
     launch::{Launch, from_adapter, on_adapter},
+    product::FEW_ROWS,
     variants::Variants,
 };
 use crate::{
@@ -38,8 +39,6 @@ const WIDEST_OF_TILES: usize = 128;
 const WIDEST_OF_SPLITS: usize = 256;
 /// Columns of a workgroup of [`ATTENTION_SPLIT`].
 const SPLIT: u32 = 64;
-/// Up to so many rows, the columns are shared out.
-const FEW_ROWS: usize = 8;
 
 /// What attention leaves behind.
 #[derive(Debug)]
@@ -158,7 +157,8 @@ fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variant
         (true, _) => (ATTENTION_SPLIT, [params.columns.div_ceil(SPLIT), params.heads, params.rows]),
         (false, true) => (ATTENTION, [params.rows.div_ceil(16), params.heads, 1]),
         (false, false) => {
-            let own_rows = if rows == 1 { 1 } else { 4 };
+            // Four rows of wide heads would be more than a thread can hold.
+            let own_rows = if rows == 1 || head_dim > WIDEST_OF_TILES { 1 } else { 4 };
             let kernel = ATTENTION_ROWS.with("QUADS", params.head_dim / 4).with("ROWS", own_rows);
             (kernel, [params.rows.div_ceil(own_rows * kernel.workgroup[0]), params.heads, 1])
         }
@@ -169,7 +169,11 @@ fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variant
         _ => [rows * (heads + 2 * key_heads) * head_dim; 2].into(),
     };
     let [query, key, value] = operands;
-    let launch = Launch::new(kernel).floats(query, asked).floats(key, held).floats(value, held);
+    let launch = Launch::new(kernel).floats(query, asked);
+    let launch = match params.is_packed {
+        0 => launch.floats(key, held).floats(value, held),
+        _ => launch.optional(None, &key, 0).optional(None, &value, 0),
+    };
     let (mixed, log_sum) = ([rows, heads * head_dim], [rows, heads]);
     if !is_split {
         let launch = launch.output(mixed, DType::F32).output(log_sum, DType::F32);

@@ -76,6 +76,7 @@ impl Kernel {
 
     /// The same kernel with another value of a constant that its file declares as `const NAME: u32 = …;`; three at most.
     pub fn with(mut self, name: &'static str, value: u32) -> Self {
+        debug_assert!(self.constants.iter().any(|(known, _)| known.is_empty() || *known == name), "{name}");
         if let Some(free) = self.constants.iter_mut().find(|(known, _)| known.is_empty() || *known == name) {
             *free = (name, value);
         }

@@ -1,7 +1,8 @@
 //! The WGSL kernels as functions on tensors.
 //!
-//! A function here bears the name of its shader. On an adapter it launches the shader; on the CPU path it runs the
-//! [implementation](crate::cpu) of the same name, or the oracle where there is little to compute. Shapes are the oracle's.
+//! A function here bears the name of its shader, or of what several shaders compute in different ways. On an adapter it
+//! launches one; on the CPU path it runs the [implementation](crate::cpu) of the same name, or the oracle where there is
+//! little to compute. Shapes are the oracle's.
 
 pub mod attention;
 pub mod decode;

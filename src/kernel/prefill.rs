@@ -34,7 +34,7 @@ pub const COMPACT: Kernel =
     Kernel::new("compact", include_str!("../../shaders/prefill/compact.wgsl"), [64, 1, 1]);
 
 /// Parts into which the heads of [`TEXT_ATTENTION`] are cut: text has few rows, and a picture few columns.
-const SHARES: usize = 4;
+pub(crate) const SHARES: usize = 4;
 
 /// The attention that a picture's tokens receive.
 #[derive(Debug)]

@@ -49,9 +49,9 @@ pub struct Around<'a> {
     pub bias: Option<&'a Tensor<1>>,
     /// Of every sum, or of each pair's first.
     pub activation: Option<Activation>,
-    /// Whether outputs come in pairs, of which the first, activated, is multiplied with the second.
+    /// Whether outputs come in pairs, of which the first, activated by `activation`, is multiplied with the second.
     pub is_gated: bool,
-    /// As large as the result.
+    /// As large as the result; not with pairs.
     pub residual: Option<&'a Tensor<2>>,
 }
 
@@ -114,6 +114,7 @@ pub fn product(x: &Tensor<2>, parts: &[Operand], around: &Around, variants: Vari
     let outputs: usize = parts.iter().map(|part| part.outputs).sum();
     let columns = outputs >> u32::from(around.is_gated);
     let even_inputs = inputs.next_multiple_of(4);
+    debug_assert!(!around.is_gated || around.activation.is_some() && around.residual.is_none());
     // A norm of many rows is better computed once than by every workgroup.
     let mut around = *around;
     let mut x = x.clone();

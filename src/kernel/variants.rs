@@ -3,7 +3,7 @@
 /// Choices among kernels and formats for the same work; `calibrate` makes those among kernels for an adapter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Variants {
-    /// Whether attention of many rows is by tiles in workgroup memory, rather than a thread a row.
+    /// Whether attention of many rows is by tiles in workgroup memory, rather than a few rows a thread.
     pub attention: bool,
     /// Where products of many rows unpack their weights.
     pub unpack: Unpack,

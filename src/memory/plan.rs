@@ -12,6 +12,7 @@ use crate::{
     device::{DeviceInfo, DeviceType},
     drop::Pruning,
     error::{Error, Result},
+    kernel::prefill::SHARES,
     model::{Asked, LlavaModel, cache},
     oracle::quantised::QuantisedParams,
     weight_cache::{self, CachedMatrix},
@@ -266,14 +267,17 @@ impl Tower {
         let rows = vision.patches() + vision.kind.classes();
         let (width, inner) = (vision.hidden_size, vision.intermediate_size);
         let layers = shape.config.feature_states().into_iter().max().unwrap_or(0);
+        let asking = if vision.kind.classes() > 0 { vision.kind.classes() } else { rows };
+        let judged = SHARES * asking * rows;
         Self {
             // Every layer's state is kept until the features are chosen.
             states: (layers + 1) * rows * width,
             // The inner layer before, within and behind its activation.
             mlp: rows * (2 * width + 3 * inner),
-            // Queries, keys and values, as they are and, on the CPU path, apart; no scores are ever in memory.
-            attention: rows * 8 * width,
-            largest: rows * inner.max(3 * width),
+            // Queries, keys and values, as they are and, on the CPU path, apart. Scores are never in memory, but for those of
+            // a tower without class token, whose patches all judge each other once.
+            attention: (rows * 8 * width).max(judged),
+            largest: (rows * inner.max(3 * width)).max(judged),
         }
     }
 
@@ -300,14 +304,27 @@ impl Decoder {
     fn new(shape: &ModelShape, rows: &Rows) -> Self {
         let text = &shape.config.text;
         let (width, inner) = (text.hidden_size, text.intermediate_size);
+        // What a filter sees: the attention of the text to the picture.
+        let patches = shape.config.vision.patches();
+        let text_rows = rows.dense.saturating_sub(patches);
+        let judged = if rows.prefill.iter().all(|layer| *layer == rows.dense) {
+            0
+        } else {
+            SHARES * text_rows * patches
+        };
         let rows = rows.prefill.first().copied().unwrap_or(0);
         let features = shape.picture_rows() * width;
         Self {
-            // Gate and up, one of them before and behind the activation; the picture's features stay for later turns.
+            // Gates and what they let through, and, on the CPU path, their products; the picture's features stay for later
+            // turns.
             mlp: features + rows * (3 * width + 3 * inner),
-            attention: features + rows * (3 * width + 3 * text.query_size() + 4 * text.key_value_size()),
+            attention: features
+                + rows * (3 * width + 3 * text.query_size() + 4 * text.key_value_size())
+                + judged,
             logits: 2 * text.vocab_size,
-            largest: (rows * inner.max(text.query_size() + 2 * text.key_value_size())).max(text.vocab_size),
+            largest: (rows * inner.max(text.query_size() + 2 * text.key_value_size()))
+                .max(text.vocab_size)
+                .max(judged),
             key_width: text.key_value_size(),
         }
     }

@@ -17,7 +17,11 @@ use crate::{
     cpu::quantised::BlockMatrix,
     device::Compute,
     error::{Error, Result},
-    kernel::{quantised::QuantisedMatrix, variants::Variants},
+    kernel::{
+        product::MOST_OUTPUTS,
+        quantised::{OUTPUTS_AT_ONCE, QuantisedMatrix},
+        variants::Variants,
+    },
     oracle::quantised::QuantisedParams,
     quantise::Blocks,
     weight_cache::{CachedBlocks, CachedMatrix, WeightCache},
@@ -312,10 +316,13 @@ enum Stored<'a> {
     Random,
 }
 
-/// Rows of a part such that no part is larger than the adapter binds, and all but the last are equal.
+/// Rows of a part such that no part is larger than the adapter binds and dispatches, and all but the last are equal.
 fn rows_per_part(rows: usize, row_bytes: u64, max_bytes: u64) -> usize {
-    let fit = usize::try_from(max_bytes / row_bytes.max(1)).unwrap_or(usize::MAX).max(1);
-    rows.div_ceil(rows.div_ceil(fit))
+    let fit = usize::try_from(max_bytes / row_bytes.max(1)).unwrap_or(usize::MAX).clamp(1, MOST_OUTPUTS);
+    // Shaders read fours of rows, and pairs of them belong together: both fit where a part is not tiny.
+    let step = if fit >= OUTPUTS_AT_ONCE { OUTPUTS_AT_ONCE } else { 1 };
+    let parts = rows.div_ceil(fit / step * step);
+    rows.div_ceil(parts).next_multiple_of(step).min(rows)
 }
 
 #[cfg(test)]
@@ -329,7 +336,7 @@ mod tests {
         for (rows, row_bytes) in [(176, 768), (32_064, 8_192), (32_064, 16_384), (13_824, 10_240), (1, 1)] {
             let part = rows_per_part(rows, row_bytes, limit);
             assert!(part as u64 * row_bytes <= limit, "{rows} rows of {row_bytes} bytes");
-            assert!((1..=rows).contains(&part));
+            assert!((1..=rows).contains(&part) && (part == rows || part.is_multiple_of(4)));
             let count = rows.div_ceil(part);
             assert_eq!(count as u64, (rows as u64 * row_bytes).div_ceil(limit), "no more parts than needed");
         }

@@ -268,7 +268,8 @@ pub fn select_rows(
     if params.kept != UNKNOWN {
         top_k(&TopKParams { count: params.tokens, k: params.kept }, &importance, is_key, &mut stays);
     }
-    let kept = stays.iter().sum::<u32>() as usize;
+    // More would stay, were a score no number.
+    let kept = stays.iter().sum::<u32>().min(params.kept) as usize;
     let mut rows = vec![0; kept];
     let compacted = CompactParams { count: params.tokens, kept: kept as u32, offset: params.start };
     compact(&compacted, &stays, is_key, &mut rows, kept_is_key);
