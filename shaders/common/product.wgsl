@@ -14,6 +14,20 @@ struct Params {
     eps: f32,          // of the norm
 }
 
+// What turns the numbers of four outputs into weights: minimum + scale * number.
+struct Range {
+    scale: vec4<f32>,
+    minimum: vec4<f32>,
+}
+
+fn range_of(halves: vec4<u32>) -> Range {
+    let a = unpack2x16float(halves.x);
+    let b = unpack2x16float(halves.y);
+    let c = unpack2x16float(halves.z);
+    let d = unpack2x16float(halves.w);
+    return Range(vec4(a.x, b.x, c.x, d.x), vec4(a.y, b.y, c.y, d.y));
+}
+
 // |error| < 1.5e-7 (Abramowitz and Stegun, 7.1.26).
 fn error_function(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.3275911 * abs(x));

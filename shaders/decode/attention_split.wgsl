@@ -1,29 +1,13 @@
 // Attention of a few rows to a layer's cache, for decoding: each workgroup a row and head, and 64 columns of the cache, so
-// that a single row still fills a device (FlashDecoding). attention_join adds up what the workgroups leave.
+// that a single row still fills a device (FlashDecoding); heads have at most 256 components. attention_join adds up what the workgroups leave.
 
-struct Params {
-    rows: u32,      // queries
-    columns: u32,   // keys and values
-    heads: u32,     // of queries
-    key_heads: u32, // of keys and values, dividing heads
-    head_dim: u32,  // a multiple of 4, at most 256
-    past: u32,      // row i sees columns 0 to past + i
-    scale: f32,     // of the scores
-    is_packed: u32, // whether queries, keys and values of a row lie behind each other in one buffer
-}
-
-@group(0) @binding(0) var<storage, read_write> query: array<vec4<f32>>; // [rows, heads, head_dim / 4]
-@group(0) @binding(1) var<storage, read_write> key: array<vec4<f32>>;   // [columns or more, key_heads, head_dim / 4]
-@group(0) @binding(2) var<storage, read_write> value: array<vec4<f32>>; // [columns or more, key_heads, head_dim / 4]
 @group(0) @binding(3) var<storage, read_write> sums: array<vec4<f32>>;  // [rows, heads, tiles, head_dim / 4]
 @group(0) @binding(4) var<storage, read_write> totals: array<vec2<f32>>; // [rows, heads, tiles]: highest score, sum of weights
-@group(0) @binding(5) var<uniform> params: Params;
 
 const WORKGROUP_SIZE: u32 = 128u;
 const COLUMNS: u32 = 64u; // of a tile
 const SHARES: u32 = 8u;   // threads a score
 const AT_ONCE: u32 = WORKGROUP_SIZE / SHARES;
-const LOWEST: f32 = -3.0e38;
 
 var<workgroup> row_query: array<vec4<f32>, COLUMNS>;
 var<workgroup> parts: array<f32, COLUMNS * SHARES>;
@@ -40,30 +24,25 @@ fn attention_split(
     let head = group.y;
     let row = group.z;
     let quads = params.head_dim / 4u;
-    let key_head = head / (params.heads / params.key_heads);
-    let packed = params.heads + 2u * params.key_heads;
-    let query_stride = select(params.heads, packed, params.is_packed == 1u);
-    let key_stride = select(params.key_heads, packed, params.is_packed == 1u);
-    let first_key = select(key_head, params.heads + key_head, params.is_packed == 1u);
-    let first_value = select(key_head, params.heads + params.key_heads + key_head, params.is_packed == 1u);
+    let places = places_of(head);
     let first = group.x * COLUMNS;
-    let visible = min(params.columns, params.past + row + 1u);
+    let visible = visible_to(row);
     // Of the tile; 0 behind what the row sees.
     let count = min(COLUMNS, max(visible, first) - first);
     if thread < quads {
-        row_query[thread] = query[(row * query_stride + head) * quads + thread] * params.scale;
+        row_query[thread] = query[(row * places.query_stride + head) * quads + thread] * params.scale;
     }
     workgroupBarrier();
     for (var turn = 0u; turn < COLUMNS / AT_ONCE; turn++) {
         let column = turn * AT_ONCE + thread / SHARES;
         var products = vec4(0.0);
         if column < count {
-            let at = ((first + column) * key_stride + first_key) * quads;
+            let at = ((first + column) * places.key_stride + places.first_key) * quads;
             for (var i = thread % SHARES; i < quads; i += SHARES) {
                 products = fma(row_query[i], key[at + i], products);
             }
         }
-        parts[column * SHARES + thread % SHARES] = products.x + products.y + products.z + products.w;
+        parts[column * SHARES + thread % SHARES] = sum_of(products);
     }
     workgroupBarrier();
     if thread < COLUMNS {
@@ -84,7 +63,7 @@ fn attention_split(
     var sum = vec4(0.0);
     if share < own_shares {
         for (var column = share; column < count; column += own_shares) {
-            let at = ((first + column) * key_stride + first_value) * quads;
+            let at = ((first + column) * places.key_stride + places.first_value) * quads;
             sum = fma(vec4(exp(scores[column] - highest)), value[at + thread % quads], sum);
         }
     }

@@ -1,29 +1,13 @@
 // Attention of many rows, for prefill (FlashAttention-2, arXiv 2307.08691): scores live in workgroup memory, a tile of
-// keys at a time. Each row's log-sum-exp comes along, from which filters compute single attention weights.
+// keys at a time, for heads of at most 128 components. Each row's log-sum-exp comes along, from which filters compute single attention weights.
 
-struct Params {
-    rows: u32,      // queries
-    columns: u32,   // keys and values
-    heads: u32,     // of queries
-    key_heads: u32, // of keys and values, dividing heads
-    head_dim: u32,  // a multiple of 4, at most 128
-    past: u32,      // row i sees columns 0 to past + i
-    scale: f32,     // of the scores
-    is_packed: u32, // whether queries, keys and values of a row lie behind each other in one buffer
-}
-
-@group(0) @binding(0) var<storage, read_write> query: array<vec4<f32>>; // [rows, heads, head_dim / 4]
-@group(0) @binding(1) var<storage, read_write> key: array<vec4<f32>>;   // [columns or more, key_heads, head_dim / 4]
-@group(0) @binding(2) var<storage, read_write> value: array<vec4<f32>>; // [columns or more, key_heads, head_dim / 4]
 @group(0) @binding(3) var<storage, read_write> mixed: array<vec4<f32>>; // [rows, heads, head_dim / 4]
 @group(0) @binding(4) var<storage, read_write> log_sum: array<f32>;     // [rows, heads]
-@group(0) @binding(5) var<uniform> params: Params;
 
 const ROWS: u32 = 16u;    // of a workgroup
 const COLUMNS: u32 = 16u; // of a tile
 const SHARES: u32 = 8u;   // threads a row
 const QUADS: u32 = 32u;   // vec4s of a head, at most
-const LOWEST: f32 = -3.0e38;
 
 // One more than a head needs lies between two: threads beside each other then meet no bank twice.
 var<workgroup> rows_tile: array<vec4<f32>, ROWS * (QUADS + 1u)>;
@@ -31,10 +15,6 @@ var<workgroup> rows_tile: array<vec4<f32>, ROWS * (QUADS + 1u)>;
 var<workgroup> columns_tile: array<vec4<f32>, COLUMNS * (QUADS + 1u)>;
 var<workgroup> scores: array<f32, ROWS * COLUMNS>;
 var<workgroup> weights: array<f32, ROWS * COLUMNS>;
-
-fn sum_of(x: vec4<f32>) -> f32 {
-    return x.x + x.y + x.z + x.w;
-}
 
 // One row of threads a query; the y axis of the grid is the head.
 @compute @workgroup_size(SHARES, ROWS)
@@ -46,17 +26,12 @@ fn attention(
     let first = group.x * ROWS;
     let row = first + local.y;
     let head = group.y;
-    let key_head = head / (params.heads / params.key_heads);
     let quads = params.head_dim / 4u;
     let stride = quads + 1u;
-    let packed = params.heads + 2u * params.key_heads;
-    let query_stride = select(params.heads, packed, params.is_packed == 1u);
-    let key_stride = select(params.key_heads, packed, params.is_packed == 1u);
-    let first_key = select(key_head, params.heads + key_head, params.is_packed == 1u);
-    let first_value = select(key_head, params.heads + params.key_heads + key_head, params.is_packed == 1u);
+    let places = places_of(head);
     for (var i = thread; i < ROWS * quads; i += ROWS * SHARES) {
         let at = min(first + i / quads, params.rows - 1u);
-        rows_tile[i / quads * stride + i % quads] = query[(at * query_stride + head) * quads + i % quads] * params.scale;
+        rows_tile[i / quads * stride + i % quads] = query[(at * places.query_stride + head) * quads + i % quads] * params.scale;
     }
 
     var highest = LOWEST;
@@ -70,12 +45,12 @@ fn attention(
     let own = min(vec4(local.x) + vec4(0u, 1u, 2u, 3u) * SHARES, vec4(quads - 1u));
     // What the last row of the tile sees, all rows' tiles end at.
     let end = min(params.columns, params.past + min(first + ROWS, params.rows));
-    let visible = min(params.columns, params.past + row + 1u);
+    let visible = visible_to(row);
     for (var tile = 0u; tile < end; tile += COLUMNS) {
         workgroupBarrier();
         for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
             let at = min(tile + i / quads, params.columns - 1u);
-            columns_tile[i / quads * stride + i % quads] = key[(at * key_stride + first_key) * quads + i % quads];
+            columns_tile[i / quads * stride + i % quads] = key[(at * places.key_stride + places.first_key) * quads + i % quads];
         }
         workgroupBarrier();
         // Two columns a thread.
@@ -92,7 +67,7 @@ fn attention(
         workgroupBarrier();
         for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
             let at = min(tile + i / quads, params.columns - 1u);
-            columns_tile[i / quads * stride + i % quads] = value[(at * key_stride + first_value) * quads + i % quads];
+            columns_tile[i / quads * stride + i % quads] = value[(at * places.key_stride + places.first_value) * quads + i % quads];
         }
         var new_highest = highest;
         for (var column = 0u; column < COLUMNS; column++) {

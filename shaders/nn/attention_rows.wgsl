@@ -1,32 +1,12 @@
 // Attention of many rows without workgroup memory and barriers, which software adapters pay for dearly, and for heads too
 // wide for tiles: a thread four rows of a head, so that a key is read once for all of them. Log-sum-exp as in attention.
 
-struct Params {
-    rows: u32,      // queries
-    columns: u32,   // keys and values
-    heads: u32,     // of queries
-    key_heads: u32, // of keys and values, dividing heads
-    head_dim: u32,  // a multiple of 4
-    past: u32,      // row i sees columns 0 to past + i
-    scale: f32,     // of the scores
-    is_packed: u32, // whether queries, keys and values of a row lie behind each other in one buffer
-}
-
-@group(0) @binding(0) var<storage, read_write> query: array<vec4<f32>>; // [rows, heads, head_dim / 4]
-@group(0) @binding(1) var<storage, read_write> key: array<vec4<f32>>;   // [columns or more, key_heads, head_dim / 4]
-@group(0) @binding(2) var<storage, read_write> value: array<vec4<f32>>; // [columns or more, key_heads, head_dim / 4]
 @group(0) @binding(3) var<storage, read_write> mixed: array<vec4<f32>>; // [rows, heads, head_dim / 4]
 @group(0) @binding(4) var<storage, read_write> log_sum: array<f32>;     // [rows, heads]
-@group(0) @binding(5) var<uniform> params: Params;
 
 const QUADS: u32 = 16u; // head_dim / 4
 const ROWS: u32 = 4u;   // of a thread
 const WORKGROUP_SIZE: u32 = 8u;
-const LOWEST: f32 = -3.0e38;
-
-fn sum_of(x: vec4<f32>) -> f32 {
-    return x.x + x.y + x.z + x.w;
-}
 
 // One thread ROWS rows; the y axis of the grid is the head.
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -36,12 +16,7 @@ fn attention_rows(@builtin(global_invocation_id) thread: vec3<u32>) {
     if first >= params.rows {
         return;
     }
-    let key_head = head / (params.heads / params.key_heads);
-    let packed = params.heads + 2u * params.key_heads;
-    let query_stride = select(params.heads, packed, params.is_packed == 1u);
-    let key_stride = select(params.key_heads, packed, params.is_packed == 1u);
-    let first_key = select(key_head, params.heads + key_head, params.is_packed == 1u);
-    let first_value = select(key_head, params.heads + params.key_heads + key_head, params.is_packed == 1u);
+    let places = places_of(head);
     let last_row = params.rows - 1u;
     let last = params.columns - 1u;
     var own: array<vec4<f32>, ROWS * QUADS>;
@@ -51,7 +26,7 @@ fn attention_rows(@builtin(global_invocation_id) thread: vec3<u32>) {
     for (var r = 0u; r < ROWS; r++) {
         highest[r] = LOWEST;
         // A row too many is computed from the last, and not stored.
-        let start = (min(first + r, last_row) * query_stride + head) * QUADS;
+        let start = (min(first + r, last_row) * places.query_stride + head) * QUADS;
         for (var i = 0u; i < QUADS; i++) {
             own[r * QUADS + i] = query[start + i] * params.scale;
         }
@@ -59,9 +34,9 @@ fn attention_rows(@builtin(global_invocation_id) thread: vec3<u32>) {
     // What the last of the rows sees.
     let end = min(params.columns, params.past + min(first + ROWS, params.rows));
     for (var column = 0u; column < end; column += 4u) {
-        let columns = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(last)) * key_stride;
-        let keys = (columns + vec4(first_key)) * QUADS;
-        let values = (columns + vec4(first_value)) * QUADS;
+        let columns = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(last)) * places.key_stride;
+        let keys = (columns + vec4(places.first_key)) * QUADS;
+        let values = (columns + vec4(places.first_value)) * QUADS;
         // Of four columns, row by row.
         var products: array<vec4<f32>, 4u * ROWS>;
         for (var i = 0u; i < QUADS; i++) {
@@ -86,7 +61,7 @@ fn attention_rows(@builtin(global_invocation_id) thread: vec3<u32>) {
                 sum_of(products[4u * r + 2u]),
                 sum_of(products[4u * r + 3u]),
             );
-            let visible = min(params.columns, params.past + min(first + r, last_row) + 1u);
+            let visible = visible_to(min(first + r, last_row));
             let seen = select(vec4(LOWEST), scores, vec4(column) + vec4(0u, 1u, 2u, 3u) < vec4(visible));
             let new_highest = max(highest[r], max(max(seen.x, seen.y), max(seen.z, seen.w)));
             shrink[r] = exp(highest[r] - new_highest);

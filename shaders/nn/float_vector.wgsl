@@ -9,13 +9,11 @@
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;            // [rows, columns]
 @group(0) @binding(6) var<uniform> params: Params;
 
-const BITS: u32 = 32u;    // of a weight: 16 or 32
-const ROWS: u32 = 1u;     // of a workgroup: 1, 2 or 4
-const HAS_NORM: u32 = 0u; // 0 or 1
-const SHARES: u32 = 32u;  // threads an output
-const OUTPUTS: u32 = 8u;  // of a workgroup
+const BITS: u32 = 32u;   // of a weight: 16 or 32
+const SHARES: u32 = 32u; // threads an output
+const OUTPUTS: u32 = 8u; // of a workgroup
 
-var<workgroup> partial: array<vec4<f32>, SHARES * OUTPUTS>; // a component a row
+var<workgroup> partial: array<vec4<f32>, THREADS>; // a component a row
 
 // One row of threads an output; the y axis of the grid counts ROWS rows of x.
 @compute @workgroup_size(SHARES, OUTPUTS)
@@ -27,33 +25,8 @@ fn float_vector(
     let quads = params.inputs / 4u;
     let output = group.x * OUTPUTS + local.y;
     let first_row = params.start + group.y * ROWS;
-    // A row too many is computed from the last, and not stored.
-    let last = params.rows - 1u;
-    let starts = min(vec4(first_row) + vec4(0u, 1u, 2u, 3u), vec4(last)) * quads;
-    var factors = vec4(1.0);
-    if HAS_NORM == 1u {
-        var squares = vec4(0.0);
-        for (var quad = thread; quad < quads; quad += SHARES * OUTPUTS) {
-            squares.x += dot(x[starts.x + quad], x[starts.x + quad]);
-            if ROWS > 1u {
-                squares.y += dot(x[starts.y + quad], x[starts.y + quad]);
-            }
-            if ROWS > 2u {
-                squares.z += dot(x[starts.z + quad], x[starts.z + quad]);
-                squares.w += dot(x[starts.w + quad], x[starts.w + quad]);
-            }
-        }
-        partial[thread] = squares;
-        workgroupBarrier();
-        for (var half = SHARES * OUTPUTS / 2u; half > 0u; half /= 2u) {
-            if thread < half {
-                partial[thread] += partial[thread + half];
-            }
-            workgroupBarrier();
-        }
-        factors = inverseSqrt(partial[0] / f32(params.inputs) + params.eps);
-        workgroupBarrier();
-    }
+    let starts = starts_from(first_row);
+    let factors = norm_factors(starts, thread);
     var sums = vec4(0.0);
     if output < params.outputs {
         for (var quad = local.x; quad < quads; quad += SHARES) {

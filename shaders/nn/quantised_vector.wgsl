@@ -11,13 +11,11 @@
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;            // [rows, columns]
 @group(0) @binding(7) var<uniform> params: Params;
 
-const BITS: u32 = 4u;     // of a number: 4 or 8
-const ROWS: u32 = 1u;     // of a workgroup: 1, 2 or 4
-const HAS_NORM: u32 = 0u; // 0 or 1
-const LANES: u32 = 8u;    // fours of outputs, side by side
-const SHARES: u32 = 32u;  // threads that share them
+const BITS: u32 = 4u;    // of a number: 4 or 8
+const LANES: u32 = 8u;   // fours of outputs, side by side
+const SHARES: u32 = 32u; // threads that share them
 
-const ROOM: u32 = LANES * SHARES * ROWS;
+const ROOM: u32 = THREADS * ROWS;
 
 var<workgroup> partial: array<vec4<f32>, ROOM>;
 
@@ -34,9 +32,9 @@ fn dots_with(dots: Dots, values: vec4<f32>, n0: vec4<f32>, n1: vec4<f32>, n2: ve
 }
 
 // A block's dots as sums of products with weights.
-fn scaled(dots: Dots, scale: vec4<f32>, minimum: vec4<f32>) -> vec4<f32> {
+fn scaled(dots: Dots, range: Range) -> vec4<f32> {
     let total = dots.total.x + dots.total.y + dots.total.z + dots.total.w;
-    return fma(scale, dots.products, minimum * total);
+    return fma(range.scale, dots.products, range.minimum * total);
 }
 
 // Four values of a row, with the weights of the norm.
@@ -45,10 +43,6 @@ fn values_at(start: u32, quad: u32) -> vec4<f32> {
         return x[start + quad] * norm[quad];
     }
     return x[start + quad];
-}
-
-fn square(start: u32, quad: u32) -> f32 {
-    return dot(x[start + quad], x[start + quad]);
 }
 
 // One row of threads a share; the y axis of the grid counts ROWS rows of x. Rows have names: arrays of them, indexed in
@@ -63,46 +57,15 @@ fn quantised_vector(
     let fours = (params.outputs + 3u) / 4u;
     let four = group.x * LANES + local.x;
     let first_row = params.start + group.y * ROWS;
-    // A row too many is computed from the last, and not stored.
-    let last = params.rows - 1u;
-    let starts = min(vec4(first_row) + vec4(0u, 1u, 2u, 3u), vec4(last)) * quads;
-    var factors = vec4(1.0);
-    if HAS_NORM == 1u {
-        var squares = vec4(0.0);
-        for (var quad = thread; quad < quads; quad += LANES * SHARES) {
-            squares.x += square(starts.x, quad);
-            if ROWS > 1u {
-                squares.y += square(starts.y, quad);
-            }
-            if ROWS > 2u {
-                squares.z += square(starts.z, quad);
-                squares.w += square(starts.w, quad);
-            }
-        }
-        partial[thread] = squares;
-        workgroupBarrier();
-        for (var half = LANES * SHARES / 2u; half > 0u; half /= 2u) {
-            if thread < half {
-                partial[thread] += partial[thread + half];
-            }
-            workgroupBarrier();
-        }
-        factors = inverseSqrt(partial[0] / f32(params.inputs) + params.eps);
-        workgroupBarrier();
-    }
+    let starts = starts_from(first_row);
+    let factors = norm_factors(starts, thread);
     var s0 = vec4(0.0);
     var s1 = vec4(0.0);
     var s2 = vec4(0.0);
     var s3 = vec4(0.0);
     if four < fours {
         for (var block = local.y; block < params.inputs / 32u; block += SHARES) {
-            let range = ranges[block * fours + four];
-            let a = unpack2x16float(range.x);
-            let b = unpack2x16float(range.y);
-            let c = unpack2x16float(range.z);
-            let d = unpack2x16float(range.w);
-            let scale = vec4(a.x, b.x, c.x, d.x);
-            let minimum = vec4(a.y, b.y, c.y, d.y);
+            let range = range_of(ranges[block * fours + four]);
             var d0 = Dots(vec4(0.0), vec4(0.0));
             var d1 = Dots(vec4(0.0), vec4(0.0));
             var d2 = Dots(vec4(0.0), vec4(0.0));
@@ -127,26 +90,26 @@ fn quantised_vector(
                     }
                 }
             }
-            s0 += scaled(d0, scale, minimum);
-            s1 += scaled(d1, scale, minimum);
-            s2 += scaled(d2, scale, minimum);
-            s3 += scaled(d3, scale, minimum);
+            s0 += scaled(d0, range);
+            s1 += scaled(d1, range);
+            s2 += scaled(d2, range);
+            s3 += scaled(d3, range);
         }
     }
     partial[thread] = s0;
     // A variant of fewer rows has no room for the others, and never gets there.
     if ROWS > 1u {
-        partial[LANES * SHARES % ROOM + thread] = s1;
+        partial[THREADS % ROOM + thread] = s1;
     }
     if ROWS > 2u {
-        partial[2u * LANES * SHARES % ROOM + thread] = s2;
-        partial[3u * LANES * SHARES % ROOM + thread] = s3;
+        partial[2u * THREADS % ROOM + thread] = s2;
+        partial[3u * THREADS % ROOM + thread] = s3;
     }
     workgroupBarrier();
     for (var half = SHARES / 2u; half > 0u; half /= 2u) {
         if local.y < half {
             for (var r = 0u; r < ROWS; r++) {
-                let at = r * LANES * SHARES + thread;
+                let at = r * THREADS + thread;
                 partial[at] += partial[at + half * LANES];
             }
         }
@@ -154,7 +117,7 @@ fn quantised_vector(
     }
     if local.y == 0u && four < fours {
         for (var r = 0u; r < ROWS; r++) {
-            store_four(first_row + r, four * 4u, partial[r * LANES * SHARES + thread] * factors[r]);
+            store_four(first_row + r, four * 4u, partial[r * THREADS + thread] * factors[r]);
         }
     }
 }

@@ -4,8 +4,8 @@ use burn::tensor::{DType, Tensor};
 use burn_wgpu::CubeTensor;
 
 use super::{
-    Kernel, MAX_GROUPS, from_host, host,
-    launch::{Launch, from_adapter, on_adapter},
+    Kernel, MAX_GROUPS, from_host, host, is_on_adapter,
+    launch::{Launch, from_adapter, on_adapter, shader},
     product::FEW_ROWS,
     variants::Variants,
 };
@@ -18,20 +18,15 @@ use crate::{
 };
 
 /// `shaders/nn/attention.wgsl`
-pub const ATTENTION: Kernel =
-    Kernel::new("attention", include_str!("../../shaders/nn/attention.wgsl"), [8, 16, 1]);
+pub const ATTENTION: Kernel = shader!("nn", "attention", [8, 16, 1], "attention");
 /// `shaders/nn/attention_rows.wgsl`
-pub const ATTENTION_ROWS: Kernel =
-    Kernel::new("attention_rows", include_str!("../../shaders/nn/attention_rows.wgsl"), [8, 1, 1]);
+pub const ATTENTION_ROWS: Kernel = shader!("nn", "attention_rows", [8, 1, 1], "attention");
 /// `shaders/decode/attention_split.wgsl`
-pub const ATTENTION_SPLIT: Kernel =
-    Kernel::new("attention_split", include_str!("../../shaders/decode/attention_split.wgsl"), [128, 1, 1]);
+pub const ATTENTION_SPLIT: Kernel = shader!("decode", "attention_split", [128, 1, 1], "attention");
 /// `shaders/decode/attention_join.wgsl`
-pub const ATTENTION_JOIN: Kernel =
-    Kernel::new("attention_join", include_str!("../../shaders/decode/attention_join.wgsl"), [64, 1, 1]);
+pub const ATTENTION_JOIN: Kernel = shader!("decode", "attention_join", [64, 1, 1]);
 /// `shaders/nn/rotary_append.wgsl`
-pub const ROTARY_APPEND: Kernel =
-    Kernel::new("rotary_append", include_str!("../../shaders/nn/rotary_append.wgsl"), [64, 1, 1]);
+pub const ROTARY_APPEND: Kernel = shader!("nn", "rotary_append", [64, 1, 1]);
 
 /// Components of a head that [`ATTENTION`] takes at most.
 const WIDEST_OF_TILES: usize = 128;
@@ -87,7 +82,7 @@ pub fn attention(
 ) -> Mixed {
     let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
     let params = params(rows, columns, past, Heads { queries: heads, keys: key_heads, dim: head_dim });
-    if !head_dim.is_multiple_of(4) && !super::host::is_host(&query.device()) {
+    if !head_dim.is_multiple_of(4) && is_on_adapter(query) {
         return of_odd_heads(query, key, value, &params, variants);
     }
     if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
@@ -126,7 +121,7 @@ pub fn packed_attention(projected: &Tensor<2>, heads: usize, variants: Variants)
 /// The logarithms of the rows' softmax denominators alone, `[rows, heads]`, over all keys.
 pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, variants: Variants) -> Tensor<2> {
     let ([rows, heads, head_dim], [columns, key_heads, _]) = (query.dims(), key.dims());
-    if !super::host::is_host(&query.device()) {
+    if is_on_adapter(query) {
         return attention(query, key, key, columns, columns, variants).log_sum;
     }
     let params = params(rows, columns, columns, Heads { queries: heads, keys: key_heads, dim: head_dim });
@@ -172,7 +167,8 @@ fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variant
     let launch = Launch::new(kernel).floats(query, asked);
     let launch = match params.is_packed {
         0 => launch.floats(key, held).floats(value, held),
-        _ => launch.optional(None, &key, 0).optional(None, &value, 0),
+        // One buffer, whose words are counted once.
+        _ => launch.somewhere(key, 0).somewhere(value, 0),
     };
     let (mixed, log_sum) = ([rows, heads * head_dim], [rows, heads]);
     if !is_split {

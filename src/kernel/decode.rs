@@ -4,16 +4,14 @@ use burn::tensor::{DType, Int, Tensor};
 
 use super::{
     Kernel, from_host, host, host_integers, integers,
-    launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
+    launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter, shader},
 };
 use crate::oracle::decode::{self as oracle, BEST, BestTokensParams, GatherRowsParams, MostLikelyParams};
 
 /// `shaders/decode/best_tokens.wgsl`
-pub const BEST_TOKENS: Kernel =
-    Kernel::new("best_tokens", include_str!("../../shaders/decode/best_tokens.wgsl"), [256, 1, 1]);
+pub const BEST_TOKENS: Kernel = shader!("decode", "best_tokens", [256, 1, 1]);
 /// `shaders/decode/most_likely.wgsl`
-pub const MOST_LIKELY: Kernel =
-    Kernel::new("most_likely", include_str!("../../shaders/decode/most_likely.wgsl"), [256, 1, 1]);
+pub const MOST_LIKELY: Kernel = shader!("decode", "most_likely", [256, 1, 1]);
 
 /// The most likely token of one row of logits and what is needed to judge the others, `[4]`; see
 /// [`oracle::most_likely`].
@@ -63,8 +61,7 @@ pub fn best_tokens(logits: &Tensor<2>) -> Tensor<1, Int> {
 }
 
 /// `shaders/decode/gather_rows.wgsl`
-pub const GATHER_ROWS: Kernel =
-    Kernel::new("gather_rows", include_str!("../../shaders/decode/gather_rows.wgsl"), [64, 1, 1]);
+pub const GATHER_ROWS: Kernel = shader!("decode", "gather_rows", [64, 1, 1]);
 
 /// The rows `index` of `x`; see [`oracle::gather_rows`]. Every index must be below the number of rows.
 pub fn gather_rows(x: &Tensor<2>, index: &Tensor<1, Int>) -> Tensor<2> {

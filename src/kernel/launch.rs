@@ -1,6 +1,6 @@
 //! How a WGSL kernel meets burn's tensors. The only module that knows cubecl.
 //!
-//! A [`Kernel`] is one shader file. [`Launch`] binds its inputs, its output and its parameters in the
+//! A [`Kernel`] is one shader file, or one behind what it shares with others. [`Launch`] binds its inputs, its output and its parameters in the
 //! order of the shader's bindings (inputs, outputs, then the uniform `params`) and queues it on the
 //! device; nothing is read back, so errors surface where the result is read.
 
@@ -19,12 +19,27 @@ use burn_wgpu::{CubeBackend, CubeTensor};
 
 use super::{host::is_host, tally};
 
+/// A kernel from `shaders/{stage}/{name}.wgsl`, behind files of `shaders/common` that it shares with others.
+macro_rules! shader {
+    ($stage:literal, $name:literal, $workgroup:expr $(, $common:literal)*) => {
+        $crate::kernel::Kernel::new(
+            $name,
+            concat!(
+                $(include_str!(concat!("../../shaders/common/", $common, ".wgsl")),)*
+                include_str!(concat!("../../shaders/", $stage, "/", $name, ".wgsl"))
+            ),
+            $workgroup,
+        )
+    };
+}
+pub(super) use shader;
+
 /// One compute shader: its name is its entry point, its file and its oracle.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     /// Entry point, file stem, and name of the oracle.
     pub name: &'static str,
-    /// WGSL text, valid as it stands.
+    /// WGSL text, valid as it stands, what is shared included.
     pub source: &'static str,
     /// Threads of a workgroup, as the shader declares them.
     pub workgroup: [u32; 3],

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Tensor};
 use super::{
     Kernel,
     host::{elements, from_host, host},
-    launch::{Launch, from_adapter, on_adapter},
+    launch::{Launch, from_adapter, on_adapter, shader},
     variants::Variants,
 };
 use crate::{
@@ -14,11 +14,9 @@ use crate::{
 };
 
 /// `shaders/nn/layer_norm.wgsl`
-pub const LAYER_NORM: Kernel =
-    Kernel::new("layer_norm", include_str!("../../shaders/nn/layer_norm.wgsl"), [128, 1, 1]);
+pub const LAYER_NORM: Kernel = shader!("nn", "layer_norm", [128, 1, 1], "norm");
 /// `shaders/nn/rms_norm.wgsl`
-pub const RMS_NORM: Kernel =
-    Kernel::new("rms_norm", include_str!("../../shaders/nn/rms_norm.wgsl"), [128, 1, 1]);
+pub const RMS_NORM: Kernel = shader!("nn", "rms_norm", [128, 1, 1], "norm");
 
 /// Rows of a workgroup of a norm with a thread a row.
 const ROWS_APART: u32 = 8;

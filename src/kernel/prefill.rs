@@ -6,8 +6,8 @@ use super::{
     Kernel,
     attention::with_even_heads,
     decode::gather_rows,
-    from_host, host, host_integers, integers,
-    launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter},
+    from_host, host, host_integers, integers, is_on_adapter,
+    launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter, shader},
     scale,
 };
 use crate::{
@@ -19,19 +19,15 @@ use crate::{
 };
 
 /// `shaders/prefill/text_attention.wgsl`
-pub const TEXT_ATTENTION: Kernel =
-    Kernel::new("text_attention", include_str!("../../shaders/prefill/text_attention.wgsl"), [64, 1, 1]);
+pub const TEXT_ATTENTION: Kernel = shader!("prefill", "text_attention", [64, 1, 1]);
 /// `shaders/prefill/select_rows.wgsl`
-pub const SELECT_ROWS: Kernel =
-    Kernel::new("select_rows", include_str!("../../shaders/prefill/select_rows.wgsl"), [256, 1, 1]);
+pub const SELECT_ROWS: Kernel = shader!("prefill", "select_rows", [256, 1, 1]);
 /// `shaders/prefill/gather_survivors.wgsl`
-pub const GATHER_SURVIVORS: Kernel =
-    Kernel::new("gather_survivors", include_str!("../../shaders/prefill/gather_survivors.wgsl"), [64, 1, 1]);
+pub const GATHER_SURVIVORS: Kernel = shader!("prefill", "gather_survivors", [64, 1, 1]);
 /// `shaders/prefill/top_k.wgsl`
-pub const TOP_K: Kernel = Kernel::new("top_k", include_str!("../../shaders/prefill/top_k.wgsl"), [64, 1, 1]);
+pub const TOP_K: Kernel = shader!("prefill", "top_k", [64, 1, 1]);
 /// `shaders/prefill/compact.wgsl`
-pub const COMPACT: Kernel =
-    Kernel::new("compact", include_str!("../../shaders/prefill/compact.wgsl"), [64, 1, 1]);
+pub const COMPACT: Kernel = shader!("prefill", "compact", [64, 1, 1]);
 
 /// Parts into which the heads of [`TEXT_ATTENTION`] are cut: text has few rows, and a picture few columns.
 pub(crate) const SHARES: usize = 4;
@@ -80,7 +76,7 @@ pub fn text_attention(
 ) -> Received {
     let ([all_rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
     let rows = all_rows - asked;
-    let is_host = super::host::is_host(&query.device());
+    let is_host = !is_on_adapter(query);
     let mut params = TextAttentionParams {
         rows: rows as u32,
         asked: asked as u32,

@@ -6,34 +6,20 @@ use burn_wgpu::CubeTensor;
 
 use super::{
     Kernel, MAX_GROUPS,
-    launch::{Launch, from_adapter, on_adapter},
+    launch::{Launch, from_adapter, on_adapter, shader},
     submission,
     variants::{Unpack, Variants},
 };
 use crate::{config::Activation, oracle::nn::ProductParams};
 
-/// A shader behind what all products share.
-macro_rules! shader {
-    ($name:literal, $workgroup:expr) => {
-        Kernel::new(
-            $name,
-            concat!(
-                include_str!("../../shaders/common/product.wgsl"),
-                include_str!(concat!("../../shaders/nn/", $name, ".wgsl"))
-            ),
-            $workgroup,
-        )
-    };
-}
-
 /// `shaders/nn/quantised_vector.wgsl`
-pub const QUANTISED_VECTOR: Kernel = shader!("quantised_vector", [8, 32, 1]);
+pub const QUANTISED_VECTOR: Kernel = shader!("nn", "quantised_vector", [8, 32, 1], "product", "few_rows");
 /// `shaders/nn/float_vector.wgsl`
-pub const FLOAT_VECTOR: Kernel = shader!("float_vector", [32, 8, 1]);
+pub const FLOAT_VECTOR: Kernel = shader!("nn", "float_vector", [32, 8, 1], "product", "few_rows");
 /// `shaders/nn/product_tile.wgsl`
-pub const PRODUCT_TILE: Kernel = shader!("product_tile", [16, 8, 1]);
+pub const PRODUCT_TILE: Kernel = shader!("nn", "product_tile", [16, 8, 1], "product", "many_rows");
 /// `shaders/nn/product_registers.wgsl`
-pub const PRODUCT_REGISTERS: Kernel = shader!("product_registers", [16, 1, 1]);
+pub const PRODUCT_REGISTERS: Kernel = shader!("nn", "product_registers", [16, 1, 1], "product", "many_rows");
 
 /// Up to so many rows, reading the weights takes all the time, and a norm before the product none.
 pub const FEW_ROWS: usize = 8;
@@ -179,24 +165,11 @@ struct Operands {
 impl Operands {
     /// `None` if anything is not on an adapter.
     fn new(x: &Tensor<2>, around: &Around) -> Option<Self> {
-        let norm = around.norm.map(|(weight, _)| on_adapter(weight));
-        let bias = around.bias.map(on_adapter);
-        let residual = around.residual.map(on_adapter);
-        Some(Self {
-            x: on_adapter(x)?,
-            norm: match norm {
-                Some(norm) => Some(norm?),
-                None => None,
-            },
-            bias: match bias {
-                Some(bias) => Some(bias?),
-                None => None,
-            },
-            residual: match residual {
-                Some(residual) => Some(residual?),
-                None => None,
-            },
-        })
+        // What is not there need not be on an adapter.
+        let bias = around.bias.map_or(Some(None), |bias| on_adapter(bias).map(Some));
+        let norm = around.norm.map_or(Some(None), |(weight, _)| on_adapter(weight).map(Some));
+        let residual = around.residual.map_or(Some(None), |residual| on_adapter(residual).map(Some));
+        Some(Self { x: on_adapter(x)?, norm: norm?, bias: bias?, residual: residual? })
     }
 
     /// One dispatch into `y`, or into a new matrix of `shape`.

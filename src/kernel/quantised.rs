@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{
     Kernel, from_host, host, integers, join,
-    launch::{Launch, from_adapter, integers_on_adapter},
+    launch::{Launch, from_adapter, integers_on_adapter, shader},
     product::Operand,
 };
 use crate::{
@@ -16,8 +16,7 @@ use crate::{
 };
 
 /// `shaders/nn/quantised_rows.wgsl`
-pub const QUANTISED_ROWS: Kernel =
-    Kernel::new("quantised_rows", include_str!("../../shaders/nn/quantised_rows.wgsl"), [64, 1, 1]);
+pub const QUANTISED_ROWS: Kernel = shader!("nn", "quantised_rows", [64, 1, 1]);
 
 /// Shaders read the words of so many outputs at once, and matrices on an adapter have room for a multiple.
 pub(crate) const OUTPUTS_AT_ONCE: usize = 4;

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Int, Tensor};
 
 use super::{
     Kernel, from_host, host, host_integers,
-    launch::{Launch, from_adapter, integers_on_adapter, on_adapter},
+    launch::{Launch, from_adapter, integers_on_adapter, on_adapter, shader},
 };
 use crate::{
     cpu,
@@ -12,11 +12,9 @@ use crate::{
 };
 
 /// `shaders/vision/window_similarity.wgsl`
-pub const WINDOW_SIMILARITY: Kernel =
-    Kernel::new("window_similarity", include_str!("../../shaders/vision/window_similarity.wgsl"), [64, 1, 1]);
+pub const WINDOW_SIMILARITY: Kernel = shader!("vision", "window_similarity", [64, 1, 1]);
 /// `shaders/vision/window_merge.wgsl`
-pub const WINDOW_MERGE: Kernel =
-    Kernel::new("window_merge", include_str!("../../shaders/vision/window_merge.wgsl"), [64, 1, 1]);
+pub const WINDOW_MERGE: Kernel = shader!("vision", "window_merge", [64, 1, 1]);
 
 /// The mean cosine within every window; see [`oracle::window_similarity`]. `params.width` is that of `x`.
 pub fn window_similarity(x: &Tensor<2>, params: WindowSimilarityParams) -> Tensor<1> {

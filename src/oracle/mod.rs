@@ -1,6 +1,7 @@
 //! What every kernel computes, in plain Rust: the specification.
 //!
-//! Each function bears the name of its shader, takes the same parameter struct, and sums in f64. A kernel, and the
+//! Each function bears the name of its shader, or of what several shaders compute in different ways (`product`,
+//! `attention`); it takes the same parameter struct, and sums in f64. A kernel, and the
 //! [CPU path's implementation](crate::cpu), is right when it agrees with its oracle up to the rounding that follows from
 //! f32 and the sizes.
 
