@@ -177,25 +177,29 @@ fn choose_on_adapter(
     for ((picture, is_key), size) in pictures.iter_mut().zip(is_key).zip(sizes) {
         let tokens = picture.len();
         picture.start -= dropped;
-        picture.is_key = if is_key.dims()[0] == size { is_key } else { is_key.slice([0..size]) };
+        picture.is_key = first_of(is_key, size);
         dropped += tokens - size;
     }
     let rows_left = rows - dropped;
     let going_on = going_on.unwrap_or_else(|| kernel::integers(Vec::new(), [0], &device));
-    let going_on = if going_on.dims()[0] == rows_left { going_on } else { going_on.slice([0..rows_left]) };
-    Ok(GoingOn { rows: going_on, count: rows_left, chosen })
+    Ok(GoingOn { rows: first_of(going_on, rows_left), count: rows_left, chosen })
+}
+
+/// The first `count` values; all are no copy.
+fn first_of(values: Tensor<1, Int>, count: usize) -> Tensor<1, Int> {
+    if values.dims()[0] == count { values } else { values.slice([0..count]) }
 }
 
 /// How many tokens of each picture stay: one small read-back where thresholds decide.
 fn sizes(planned: &[Option<usize>], chosen: &[Chosen], report: &Tensor<1>) -> Result<Vec<usize>> {
+    if let Some(planned) = planned.iter().copied().collect() {
+        return Ok(planned);
+    }
     let mut counts = ReadBack::default();
     for (planned, chosen) in planned.iter().zip(chosen) {
         if let (None, Chosen::Reported(header, _)) = (planned, chosen) {
             counts.numbers(&report.clone().slice([*header..header + 1]));
         }
-    }
-    if planned.iter().all(Option::is_some) {
-        return Ok(planned.iter().copied().flatten().collect());
     }
     let mut counts = counts.read(STEP)?;
     let mut next = || counts.next().and_then(|count| count.first().copied()).unwrap_or(0.0) as usize;

@@ -217,34 +217,54 @@ impl<'a> Loader<'a> {
                 };
                 return Ok(Weight::Blocks(matrix));
             }
+            let Stored::Here(stored) = &stored else { return Ok(self.random_weight(shape, held)) };
             if let Some(bits) = held.bits {
-                let on_adapter = !self.compute.is_cpu();
-                return Ok(Weight::Quantised(match &stored {
-                    Stored::Here(stored) => {
-                        let quantise = || Ok(Blocks::new(&stored.rows_f32(range)?, width, bits));
-                        let blocks =
-                            self.cached.borrow_mut().next(&blocks(shape[0], width, bits), quantise)?;
-                        QuantisedMatrix::new(blocks, device, on_adapter)
-                    }
-                    _ => QuantisedMatrix::arbitrary(width, shape[0], bits, device, on_adapter),
-                }));
+                let blocks = self.quantised(stored, range, width, bits)?;
+                return Ok(Weight::Quantised(QuantisedMatrix::new(blocks, device, !self.compute.is_cpu())));
             }
-            Ok(Weight::Floats(match &stored {
-                Stored::Here(stored) => {
-                    let data = match held.dtype {
-                        DType::F16 => TensorData::new(stored.rows_f16(range)?, shape),
-                        _ => TensorData::new(stored.rows_f32(range)?, shape),
-                    };
-                    Tensor::from_data(data, (device, held.dtype))
-                }
-                _ => self.random(shape).cast(held.dtype),
-            }))
+            let data = match held.dtype {
+                DType::F16 => TensorData::new(stored.rows_f16(range)?, shape),
+                _ => TensorData::new(stored.rows_f32(range)?, shape),
+            };
+            Ok(Weight::Floats(Tensor::from_data(data, (device, held.dtype))))
         };
         let parts = held.parts(rows).map(part).collect();
+        self.release(name);
+        parts
+    }
+
+    /// Rows of a tensor in blocks of `bits`-bit numbers, from the cache where it has them.
+    fn quantised(
+        &self,
+        stored: &StoredTensor,
+        rows: Range<usize>,
+        width: usize,
+        bits: u32,
+    ) -> Result<Blocks> {
+        let params = blocks(rows.len(), width, bits);
+        self.cached.borrow_mut().next(&params, || Ok(Blocks::new(&stored.rows_f32(rows)?, width, bits)))
+    }
+
+    /// A part of random weights, `[outputs, inputs]`, held like any other.
+    fn random_weight(&self, shape: [usize; 2], held: Held) -> Weight {
+        let [outputs, inputs] = shape;
+        match held.bits {
+            Some(bits) => Weight::Quantised(QuantisedMatrix::arbitrary(
+                inputs,
+                outputs,
+                bits,
+                &self.compute.device,
+                !self.compute.is_cpu(),
+            )),
+            None => Weight::Floats(self.random(shape).cast(held.dtype)),
+        }
+    }
+
+    /// Says that a tensor was copied.
+    fn release(&self, name: &str) {
         if let Source::Checkpoint(checkpoint) = &self.source {
             checkpoint.release(name);
         }
-        parts
     }
 
     /// Whether a quantised matrix is held as the CPU multiplies it best.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::{Loader, Source, Stored, blocks, rows_per_part};
+use super::{Loader, Source, Stored, rows_per_part};
 use crate::{
     error::Result,
     kernel::quantised::QuantisedMatrix,
@@ -18,6 +18,19 @@ pub enum Order {
     /// The first of each, then the second of each: pairs of gates and what they let through. On the CPU path as
     /// [`Behind`](Self::Behind).
     InTurns,
+}
+
+impl Order {
+    /// What belongs to the outputs of several matrices, as one list; in turns, of as many each.
+    fn of<T: Copy>(self, lists: &[Vec<T>]) -> Vec<T> {
+        match self {
+            Self::Behind => lists.concat(),
+            Self::InTurns => {
+                let count = lists.first().map_or(0, Vec::len);
+                (0..count).flat_map(|output| lists.iter().map(move |list| list[output])).collect()
+            }
+        }
+    }
 }
 
 impl Loader<'_> {
@@ -51,10 +64,7 @@ impl Loader<'_> {
                 Stored::Placeholder | Stored::Random => vec![1.0; *outputs],
             });
         }
-        let joined = match order {
-            Order::Behind => biases.concat(),
-            Order::InTurns => (0..names[0].1).flat_map(|row| biases.iter().map(move |of| of[row])).collect(),
-        };
+        let joined = order.of(&biases);
         let count = joined.len();
         Ok(Tensor::from_data(TensorData::new(joined, [count]), &self.compute.device))
     }
@@ -79,16 +89,15 @@ impl Loader<'_> {
         let mut rows: Vec<Vec<(usize, usize)>> = Vec::new();
         for ((_, count), name) in names.iter().zip(&weights) {
             let Stored::Here(stored) = self.stored(name, &[*count, inputs], true)? else {
-                return Ok(self.random_parts(outputs, inputs, part_rows, held.bits, held.dtype));
+                let part = |start: usize| self.random_weight([part_rows.min(outputs - start), inputs], held);
+                return Ok((0..outputs).step_by(part_rows).map(part).collect());
             };
             let mut own = Vec::with_capacity(*count);
             match held.bits {
                 Some(bits) => {
                     for range in self.held(name, *count, inputs).parts(*count) {
                         own.extend((0..range.len()).map(|row| (quantised.len(), row)));
-                        let params = blocks(range.len(), inputs, bits);
-                        let quantise = || Ok(Blocks::new(&stored.rows_f32(range)?, inputs, bits));
-                        quantised.push(self.cached.borrow_mut().next(&params, quantise)?);
+                        quantised.push(self.quantised(&stored, range, inputs, bits)?);
                     }
                 }
                 None if held.dtype == DType::F16 => {
@@ -101,14 +110,9 @@ impl Loader<'_> {
                 }
             }
             rows.push(own);
-            if let Source::Checkpoint(checkpoint) = &self.source {
-                checkpoint.release(name);
-            }
+            self.release(name);
         }
-        let rows: Vec<_> = match order {
-            Order::Behind => rows.concat(),
-            Order::InTurns => (0..names[0].1).flat_map(|row| rows.iter().map(move |of| of[row])).collect(),
-        };
+        let rows = order.of(&rows);
         let part = |rows: &[(usize, usize)]| {
             let shape = [rows.len(), inputs];
             if held.bits.is_some() {
@@ -122,30 +126,6 @@ impl Loader<'_> {
             Weight::Floats(Tensor::from_data(data, (device, held.dtype)))
         };
         Ok(rows.chunks(part_rows).map(part).collect())
-    }
-
-    fn random_parts(
-        &self,
-        outputs: usize,
-        inputs: usize,
-        part_rows: usize,
-        bits: Option<u32>,
-        dtype: DType,
-    ) -> Vec<Weight> {
-        let part = |start: usize| {
-            let rows = part_rows.min(outputs - start);
-            match bits {
-                Some(bits) => Weight::Quantised(QuantisedMatrix::arbitrary(
-                    inputs,
-                    rows,
-                    bits,
-                    &self.compute.device,
-                    true,
-                )),
-                None => Weight::Floats(self.random([rows, inputs]).cast(dtype)),
-            }
-        };
-        (0..outputs).step_by(part_rows).map(part).collect()
     }
 }
 
