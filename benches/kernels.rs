@@ -93,8 +93,8 @@ fn name_of(unpack: Unpack, rows: usize) -> &'static str {
 fn products(rows: usize, inputs: usize, outputs: usize, device: &Device) {
     let x = random([rows, inputs], device);
     let flops = 2.0 * (rows * inputs * outputs) as f64;
-    let few = [Unpack::Tile];
-    let unpacks: &[Unpack] = if rows <= FEW_ROWS { &few } else { &Unpack::ALL };
+    let unpacks: &[Unpack] = if rows <= FEW_ROWS { &[Unpack::Tile] } else { &Unpack::ALL };
+    let what = |format: &str| format!("{rows} x {inputs} x {outputs} {format}");
     for dtype in [DType::F32, DType::F16] {
         let weight = random([outputs, inputs], device).cast(dtype);
         let operand = [Operand::floats(&weight).expect("on an adapter")];
@@ -103,30 +103,22 @@ fn products(rows: usize, inputs: usize, outputs: usize, device: &Device) {
             x.matmul(weight.clone().transpose()).cast(DType::F32)
         };
         let mut candidates = vec![Candidate::new("burn", burn)];
-        for unpack in unpacks {
-            let (x, operand) = (&x, &operand);
-            let variants = Variants { unpack: *unpack, ..Variants::default() };
-            candidates.push(Candidate::new(name_of(*unpack, rows), move || {
-                product(x, operand, &Around::default(), variants)
-            }));
-        }
-        compare(&format!("{rows} x {inputs} x {outputs} {dtype:?}"), device, flops, &candidates);
+        candidates.extend(unpacks.iter().map(|unpack| ours(&x, &operand, *unpack)));
+        compare(&what(&format!("{dtype:?}")), device, flops, &candidates);
     }
     for bits in [8, 4] {
         let matrix = QuantisedMatrix::arbitrary(inputs, outputs, bits, device, true);
         let operand = [matrix.operand().expect("on an adapter")];
-        let candidates: Vec<_> = unpacks
-            .iter()
-            .map(|unpack| {
-                let (x, operand) = (&x, &operand);
-                let variants = Variants { unpack: *unpack, ..Variants::default() };
-                Candidate::new(name_of(*unpack, rows), move || {
-                    product(x, operand, &Around::default(), variants)
-                })
-            })
-            .collect();
-        compare(&format!("{rows} x {inputs} x {outputs} q{bits}"), device, flops, &candidates);
+        let candidates: Vec<_> = unpacks.iter().map(|unpack| ours(&x, &operand, *unpack)).collect();
+        compare(&what(&format!("q{bits}")), device, flops, &candidates);
     }
+}
+
+/// A product by this crate's kernels.
+fn ours<'a>(x: &'a Tensor<2>, operand: &'a [Operand], unpack: Unpack) -> Candidate<'a> {
+    let variants = Variants { unpack, ..Variants::default() };
+    let work = move || product(x, operand, &Around::default(), variants);
+    Candidate::new(name_of(unpack, x.dims()[0]), work)
 }
 
 /// Attention of every row to every row, beside burn's products around a softmax.

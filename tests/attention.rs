@@ -8,7 +8,7 @@ use mustdrop::{
     kernel::{
         self,
         attention::{Heads, Rotary},
-        variants::Variants,
+        variants::{Unpack, Variants},
     },
     oracle::{
         decode::{self, AttentionJoinParams, BEST, BestTokensParams, MostLikelyParams},
@@ -43,8 +43,13 @@ fn assert_near(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 /// Whether many rows are by tiles.
 const VARIANTS: [bool; 2] = [false, true];
 
-/// Attention in both variants against the oracle, of rows behind `past` others with `room` behind them in the cache.
-fn assert_attention(rows: usize, past: usize, room: usize, heads: (usize, usize, usize), device: &Device) {
+/// Attention against the oracle, of rows behind `past` others with `room` behind them in the cache.
+fn assert_attention(
+    (rows, past, room): (usize, usize, usize),
+    heads: (usize, usize, usize),
+    variants: Variants,
+    device: &Device,
+) {
     let columns = rows + past;
     let (count, key_heads, head_dim) = heads;
     for sees_all in [false, true] {
@@ -62,25 +67,18 @@ fn assert_attention(rows: usize, past: usize, room: usize, heads: (usize, usize,
         let shape = [columns + room, key_heads, head_dim];
         let query = tensor(&query, [rows, count, head_dim], device);
         let (key, value) = (tensor(&key, shape, device), tensor(&value, shape, device));
-        for variants in [false, true]
-            .map(|is_tiled| Variants { attention: is_tiled, ..Variants::default() })
-            .into_iter()
-            .chain([Variants { is_software: true, ..Variants::default() }])
-        {
-            let found = kernel::attention::attention(&query, &key, &value, columns, past, variants);
-            // Scores are sums of `head_dim` products below 1, scaled; weights of values below 1 sum to 1.
-            let tolerance = (head_dim + columns) as f32 * f32::EPSILON;
-            let what = format!("{params:?}, {variants:?}");
-            assert_near(&values(found.output), &mixed, tolerance, &what);
-            assert_near(&values(found.log_sum), &log_sum, 4.0 * tolerance, &format!("log sum, {what}"));
-        }
+        let found = kernel::attention::attention(&query, &key, &value, columns, past, variants);
+        // Scores are sums of `head_dim` products below 1, scaled; weights of values below 1 sum to 1.
+        let tolerance = (head_dim + columns) as f32 * f32::EPSILON;
+        let what = format!("{params:?}, {variants:?}");
+        assert_near(&values(found.output), &mixed, tolerance, &what);
+        assert_near(&values(found.log_sum), &log_sum, 4.0 * tolerance, &format!("log sum, {what}"));
     }
 }
 
-#[test]
-fn attention_and_attention_rows() {
+/// Many rows: rows, rows before them, room behind them; heads, heads of keys, components.
+fn assert_many_rows(variants: Variants) {
     let device = adapter();
-    // Rows, rows before them, room behind them; heads, heads of keys, components.
     for (rows, past, room, heads) in [
         (15, 17, 0, (4, 2, 32)),
         (16, 0, 0, (3, 1, 128)),
@@ -91,12 +89,12 @@ fn attention_and_attention_rows() {
         (33, 5, 0, (2, 1, 6)),
         (9, 3, 2, (2, 1, 132)),
     ] {
-        assert_attention(rows, past, room, heads, &device);
+        assert_attention((rows, past, room), heads, variants, &device);
     }
 }
 
-#[test]
-fn attention_split() {
+/// Few rows, as in [`assert_many_rows`].
+fn assert_few_rows(variants: Variants) {
     let device = adapter();
     for (rows, past, room, heads) in [
         (1, 0, 0, (1, 1, 4)),
@@ -112,8 +110,31 @@ fn attention_split() {
         // Too wide to be shared out.
         (1, 70, 0, (2, 1, 260)),
     ] {
-        assert_attention(rows, past, room, heads, &device);
+        assert_attention((rows, past, room), heads, variants, &device);
     }
+}
+
+/// Tiles for many rows; and what a software adapter runs.
+const TILED: Variants =
+    Variants { attention: true, unpack: Unpack::Registers, planes: false, is_software: false };
+const SOFTWARE: Variants = Variants { attention: false, is_software: true, ..TILED };
+
+#[test]
+fn attention() {
+    assert_many_rows(TILED);
+}
+
+#[test]
+fn attention_rows() {
+    assert_many_rows(Variants::default());
+    assert_many_rows(SOFTWARE);
+    assert_few_rows(SOFTWARE);
+}
+
+#[test]
+fn attention_split() {
+    assert_few_rows(Variants::default());
+    assert_few_rows(TILED);
 }
 
 #[test]

@@ -145,41 +145,56 @@ fn assert_product(
     }
 }
 
+/// Few rows, with all that surrounds them.
+fn assert_few_rows(bits: u32) {
+    let device = adapter();
+    for (number, surroundings) in SURROUNDINGS.into_iter().enumerate() {
+        // Rows of every variant, some too few for the last workgroup.
+        for rows in [1, 2, 3, 4, 5, 8] {
+            let shapes: [(usize, &[usize]); 4] = [(32, &[2]), (96, &[62, 4]), (576, &[64]), (1056, &[34])];
+            let shape = shapes[(number + rows) % shapes.len()];
+            assert_product(bits, Unpack::default(), (rows, shape.0, shape.1), surroundings, &device);
+        }
+    }
+    for outputs in [1, 33, 63, 65] {
+        assert_product(bits, Unpack::default(), (1, 64, &[outputs]), SURROUNDINGS[1], &device);
+    }
+}
+
 #[test]
-fn quantised_vector_and_float_vector() {
+fn quantised_vector() {
+    [4, 8].into_iter().for_each(assert_few_rows);
+}
+
+#[test]
+fn float_vector() {
+    [16, 32].into_iter().for_each(assert_few_rows);
+}
+
+/// Many rows of every format, with all that surrounds them.
+fn assert_many_rows(unpack: Unpack) {
     let device = adapter();
     for bits in BITS {
         for (number, surroundings) in SURROUNDINGS.into_iter().enumerate() {
-            // Rows of every variant, some too few for the last workgroup.
-            for rows in [1, 2, 3, 4, 5, 8] {
-                let shapes: [(usize, &[usize]); 4] =
-                    [(32, &[2]), (96, &[62, 4]), (576, &[64]), (1056, &[34])];
-                let shape = shapes[(number + rows) % shapes.len()];
-                assert_product(bits, Unpack::default(), (rows, shape.0, shape.1), surroundings, &device);
-            }
+            let rows = [9, 16, 17, 32, 33, 64, 65][number % 7];
+            let shapes: [(usize, &[usize]); 4] = [(32, &[2]), (96, &[62, 4]), (576, &[64]), (64, &[130])];
+            let shape = shapes[number % shapes.len()];
+            assert_product(bits, unpack, (rows, shape.0, shape.1), surroundings, &device);
         }
-        for outputs in [1, 33, 63, 65] {
-            assert_product(bits, Unpack::default(), (1, 64, &[outputs]), SURROUNDINGS[1], &device);
+        for outputs in [1, 63, 65] {
+            assert_product(bits, unpack, (11, 64, &[outputs]), SURROUNDINGS[4], &device);
         }
     }
 }
 
 #[test]
-fn product_tile_and_product_registers() {
-    let device = adapter();
-    for unpack in Unpack::ALL {
-        for bits in BITS {
-            for (number, surroundings) in SURROUNDINGS.into_iter().enumerate() {
-                let rows = [9, 16, 17, 32, 33, 64, 65][number % 7];
-                let shapes: [(usize, &[usize]); 4] = [(32, &[2]), (96, &[62, 4]), (576, &[64]), (64, &[130])];
-                let shape = shapes[number % shapes.len()];
-                assert_product(bits, unpack, (rows, shape.0, shape.1), surroundings, &device);
-            }
-            for outputs in [1, 63, 65] {
-                assert_product(bits, unpack, (11, 64, &[outputs]), SURROUNDINGS[4], &device);
-            }
-        }
-    }
+fn product_tile() {
+    assert_many_rows(Unpack::Tile);
+}
+
+#[test]
+fn product_registers() {
+    assert_many_rows(Unpack::Registers);
 }
 
 #[test]

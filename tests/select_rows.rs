@@ -31,6 +31,25 @@ fn integers(x: Tensor<1, Int>) -> Vec<u32> {
     x.into_data().try_to_vec().expect("whole numbers")
 }
 
+/// A picture of so many tokens behind `start` rows of text, judged by the sum of one row's attention.
+fn params(tokens: usize, start: u32) -> SelectRowsParams {
+    SelectRowsParams {
+        tokens: tokens as u32,
+        rows: 1,
+        shares: 1,
+        heads: 1,
+        kept: UNKNOWN,
+        is_dual: 0,
+        global_threshold: 0.0,
+        individual_threshold: 0.0,
+        start,
+        end: 0,
+        all: start + tokens as u32,
+        header: 0,
+        previous: UNKNOWN,
+    }
+}
+
 /// What a filter sees of one picture: attention by shares of heads, rows and tokens, and the key token set.
 fn seen(shares: usize, rows: usize, tokens: usize) -> (Vec<f32>, Vec<u32>) {
     // Few different weights: ties everywhere.
@@ -54,7 +73,6 @@ fn select_rows_of_one_picture() {
             let (shares, rows, start, behind) = (4, 7, 35, 9);
             let (weights, is_key) = seen(shares, rows, tokens);
             let params = SelectRowsParams {
-                tokens: tokens as u32,
                 rows: rows as u32,
                 shares: shares as u32,
                 heads: 8,
@@ -62,11 +80,9 @@ fn select_rows_of_one_picture() {
                 is_dual,
                 global_threshold: g,
                 individual_threshold: a,
-                start,
-                end: 0,
                 all: start + tokens as u32 + behind,
                 header: 3,
-                previous: UNKNOWN,
+                ..params(tokens, start)
             };
             let all = params.all as usize;
             let (mut going_on, mut report) = (vec![0; all], vec![0.0; 3 + 2 + 2 * tokens]);
@@ -112,21 +128,7 @@ fn select_rows_of_one_picture() {
 fn select_rows_keeps_no_more_than_there_is_room_for() {
     let device = adapter();
     let (tokens, kept) = (300, 20);
-    let params = SelectRowsParams {
-        tokens: tokens as u32,
-        rows: 1,
-        shares: 1,
-        heads: 1,
-        kept: kept as u32,
-        is_dual: 0,
-        global_threshold: 0.0,
-        individual_threshold: 0.0,
-        start: 2,
-        end: 0,
-        all: 2 + tokens as u32 + 1,
-        header: 0,
-        previous: UNKNOWN,
-    };
+    let params = SelectRowsParams { kept: kept as u32, all: 2 + tokens as u32 + 1, ..params(tokens, 2) };
     // What a model with damaged weights computes.
     let selected = kernel::prefill::select_rows(
         &params,
@@ -152,19 +154,17 @@ fn select_rows_of_several_pictures() {
     for (number, (start, tokens)) in pictures.into_iter().enumerate() {
         let (weights, is_key) = seen(2, 3, tokens);
         let params = SelectRowsParams {
-            tokens: tokens as u32,
             rows: 3,
             shares: 2,
             heads: 4,
-            kept: UNKNOWN,
             is_dual: 1,
             global_threshold: 0.017,
             individual_threshold: 0.05,
-            start,
             end,
             all: if number == 2 { all } else { start + tokens as u32 },
             header,
             previous,
+            ..params(tokens, start)
         };
         let mut kept_is_key = vec![0; tokens];
         oracle::prefill::select_rows(
