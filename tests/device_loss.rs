@@ -23,6 +23,10 @@ fn a_lost_device_is_an_error_and_the_next_request_runs_on_a_fresh_one() {
     assert_eq!(error.exit_code(), 4);
     assert!(model.is_device_lost());
 
+    let later = Llava::embedded().device(DeviceSelect::Gpu).build().expect("a device that is there");
+    assert!(!later.is_device_lost(), "a later start gets another device than the lost one");
+    assert!(model.is_device_lost(), "and the lost one stays lost");
+
     let model = model.reload().expect("a fresh device");
     assert!(!model.is_device_lost());
     assert_eq!(ask(&model).expect("an answer"), expected);

@@ -15,7 +15,7 @@ use burn_wgpu::WgpuSetup;
 use crate::{
     calibrate,
     error::{Error, Result},
-    kernel::variants::Variants,
+    kernel::{launch, variants::Variants},
 };
 
 pub use adapters::{INSTALL_HINT, adapters, find};
@@ -43,7 +43,7 @@ impl Compute {
     /// [`Error::Device`] if no adapter matches, or the adapter refuses to be opened.
     pub fn open(select: &DeviceSelect) -> Result<Self> {
         let Some((instance, info, adapter)) = chosen(select)? else { return Ok(Self::cpu()) };
-        let Opened { device, raw, queue } = open_once(instance, adapter)?;
+        let Opened { device, raw, queue } = open_once(instance, info.index, adapter)?;
         let is_software = info.device_type == DeviceType::Software;
         let name = format!("{} | {} | {}", info.name, info.backend, info.driver);
         let found = calibrate::variants(&device, &name, info.max_workgroup_bytes)?;
@@ -133,19 +133,39 @@ struct Opened {
     queue: wgpu::Queue,
 }
 
-/// Opens `adapter` and registers it with burn, or returns the device an earlier call registered, unless it was lost
-/// since.
-fn open_once(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Opened> {
-    static OPEN: Mutex<Option<HashMap<String, Opened>>> = Mutex::new(None);
+/// What tells an adapter from every other of the machine: of two equal cards, its number, and where drivers say it, its
+/// place on the bus.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct AdapterKey {
+    index: Option<usize>,
+    backend: wgpu::Backend,
+    name: String,
+    bus: String,
+    driver: String,
+}
+
+impl AdapterKey {
+    fn new(index: Option<usize>, info: &wgpu::AdapterInfo) -> Self {
+        let (name, bus) = (info.name.clone(), info.device_pci_bus_id.clone());
+        Self { index, backend: info.backend, name, bus, driver: info.driver_info.clone() }
+    }
+}
+
+/// Opens `adapter` and registers it with burn, or returns the device an earlier call registered. One that was lost since
+/// is given up.
+fn open_once(instance: wgpu::Instance, index: Option<usize>, adapter: wgpu::Adapter) -> Result<Opened> {
+    static OPEN: Mutex<Option<HashMap<AdapterKey, Opened>>> = Mutex::new(None);
     const STEP: &str = "open the adapter";
 
     let info = adapter.get_info();
-    let key = format!("{}/{}/{}/{}", info.backend, info.name, info.device_pci_bus_id, info.driver_info);
-    // A panic while holding the lock leaves the map whole: it is only ever read or extended.
+    let key = AdapterKey::new(index, &info);
+    // A panic while holding the lock leaves the map whole: it is only ever read or changed by an entry.
     let mut open = OPEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let open = open.get_or_insert_with(HashMap::new);
-    if let Some(opened) = open.get(&key).filter(|opened| opened.device.sync().is_ok()) {
-        return Ok(opened.clone());
+    match open.get(&key) {
+        Some(opened) if opened.device.sync().is_ok() => return Ok(opened.clone()),
+        Some(_) => drop(open.remove(&key)),
+        None => {}
     }
     // burn asks the adapter, not the device, what it may use, so everything the adapter has is switched on.
     let experimental = wgpu::Features::all_experimental_mask() | wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
@@ -164,7 +184,29 @@ fn open_once(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<Opened>
         .setup(setup)
         .init()
         .map_err(|error| Error::device(STEP, error))?;
+    if !launch::is_reached(&device) {
+        return Err(Error::device(
+            STEP,
+            "burn hands out tensors that shaders cannot bind; build without burn's features `fusion` and `autodiff`",
+        ));
+    }
     let opened = Opened { device, raw, queue };
     open.insert(key, opened.clone());
     Ok(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_equal_cards_are_told_apart() {
+        let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan);
+        info.name = "a card".into();
+        let first = AdapterKey::new(Some(0), &info);
+        assert_eq!(first, AdapterKey::new(Some(0), &info));
+        assert_ne!(first, AdapterKey::new(Some(1), &info), "by their numbers");
+        info.device_pci_bus_id = "0000:65:00.0".into();
+        assert_ne!(first, AdapterKey::new(Some(0), &info), "by their places on the bus");
+    }
 }

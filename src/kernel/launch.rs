@@ -4,7 +4,7 @@
 //! order of the shader's bindings (inputs, outputs, then the uniform `params`) and queues it on the
 //! device; nothing is read back, so errors surface where the result is read.
 
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use burn_cubecl::{
     cubecl::{
         CubeKernel, PrecompiledSource,
@@ -227,21 +227,37 @@ pub fn submit<const D: usize>(tensor: &Tensor<D>) {
     }
 }
 
+/// Whether kernels reach what tensors of an adapter's device hold, which [`on_adapter`] takes for granted: they do not
+/// where another crate switched on features of burn that put something before it.
+pub fn is_reached(device: &Device) -> bool {
+    let numbers = Tensor::<1>::zeros([1], device).try_into_primitive::<CubeBackend>();
+    let integers = Tensor::<1, Int>::zeros([1], device).try_into_primitive::<CubeBackend>();
+    numbers.is_ok() && integers.is_ok()
+}
+
 /// The adapter's side of a tensor; `None` if it lives on the CPU path.
+///
+/// # Panics
+///
+/// If its device is an adapter's that [`is_reached`] denies.
 pub fn on_adapter<const D: usize>(tensor: &Tensor<D>) -> Option<CubeTensor> {
     // That a conversion failed is written into a text first: ten times as dear as to ask.
     if is_host(&tensor.device()) {
         return None;
     }
-    tensor.clone().try_into_primitive::<CubeBackend>().ok()
+    Some(reached(tensor.clone().try_into_primitive::<CubeBackend>()))
 }
 
-/// The adapter's side of a tensor of whole numbers; `None` if it lives on the CPU path.
+/// As [`on_adapter`], of whole numbers.
 pub fn integers_on_adapter<const D: usize>(tensor: &Tensor<D, Int>) -> Option<CubeTensor> {
     if is_host(&tensor.device()) {
         return None;
     }
-    tensor.clone().try_into_primitive::<CubeBackend>().ok()
+    Some(reached(tensor.clone().try_into_primitive::<CubeBackend>()))
+}
+
+fn reached<E: std::fmt::Debug>(tensor: std::result::Result<CubeTensor, E>) -> CubeTensor {
+    tensor.unwrap_or_else(|error| panic!("a device that was not opened by this crate: {error:?}"))
 }
 
 /// A tensor of whole numbers on an adapter, as burn's type.
