@@ -24,6 +24,7 @@ mod golden;
 #[cfg(feature = "hub")]
 mod hub;
 mod library;
+mod masked;
 mod model;
 mod package;
 mod plan;
@@ -39,3 +40,4 @@ mod serve;
 mod shaders;
 mod shell;
 mod smollm2;
+mod turns;

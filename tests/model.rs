@@ -5,28 +5,18 @@ use crate::common::tiny::{IMAGE_TOKEN, SIDE, TEXT_WIDTH, Tiny, VISION_WIDTH};
 use burn::tensor::Tensor;
 use mustdrop::{
     DeviceSelect, Error,
-    checkpoint::{Checkpoint, ModelFiles},
-    config::ModelConfig,
     device::Compute,
     model::LlavaModel,
     prompt::{Piece, PromptLayout},
 };
 use serde_json::json;
 
-fn load_on(tiny: &Tiny, compute: &Compute) -> Result<LlavaModel, Error> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    tiny.write(folder.path());
-    let files = ModelFiles::folder(folder.path())?;
-    let config = ModelConfig::from_files(&files)?;
-    LlavaModel::load(&Checkpoint::open(&files)?, &config, compute, false)
-}
-
 fn cpu() -> Compute {
     Compute::open(&DeviceSelect::Cpu).expect("a CPU")
 }
 
 fn load(tiny: &Tiny) -> LlavaModel {
-    load_on(tiny, &cpu()).expect("a model")
+    tiny.load_on(&cpu()).expect("a model")
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -133,7 +123,7 @@ fn pictures_stand_where_their_placeholders_stand() {
 fn rows_computed_one_by_one_from_the_cache_equal_a_whole_pass() {
     for device in &DEVICES {
         let compute = Compute::open(device).expect("a device");
-        let model = load_on(&Tiny::new(), &compute).expect("a model");
+        let model = Tiny::new().load_on(&compute).expect("a model");
         let prompt = prompt(&[1, 2, IMAGE_TOKEN, 7, 8, 9]);
         let images = [model.encode_image(&pixels(0.0))];
         let whole = logits(&model, &prompt, &images);
@@ -195,9 +185,9 @@ fn relative_positions_are_all_that_rotary_sees() {
 fn matrices_split_by_rows_compute_the_same() {
     for device in &DEVICES {
         let compute = Compute::open(device).expect("a device");
-        let whole = load_on(&Tiny::new(), &compute).expect("a model");
+        let whole = Tiny::new().load_on(&compute).expect("a model");
         // 300 bytes: three rows of the decoder's width, so that every matrix is in many parts.
-        let split = load_on(&Tiny::new(), &compute.clone().limit_bindings(300)).expect("a model");
+        let split = Tiny::new().load_on(&compute.clone().limit_bindings(300)).expect("a model");
         let prompt = prompt(&[38, 1, 1, IMAGE_TOKEN, 20, 2]);
         let of = |model: &LlavaModel| logits(model, &prompt, &[model.encode_image(&pixels(0.5))]);
         assert_near(&of(&split), &of(&whole), &format!("on {}", compute.info()));

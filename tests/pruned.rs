@@ -11,7 +11,6 @@ use mustdrop::{
     model::LlavaModel,
     trace::Fixture,
 };
-use serde_json::json;
 
 fn picture(name: &str) -> Part {
     Part::image_path(repository("models/picture-book").join(name)).expect("a sample picture")
@@ -239,17 +238,7 @@ fn a_prompt_that_ends_in_its_picture_is_not_filtered() {
 
 #[test]
 fn a_deep_decoder_keeps_the_caches_of_all_its_layers() {
-    let mut tiny = Tiny::new();
-    let layers: Vec<_> =
-        tiny.tensors.iter().filter(|t| t.0.contains("language_model.model.layers.1.")).cloned().collect();
-    for layer in 2..40 {
-        let renamed = layers.iter().map(|(name, shape, values)| {
-            (name.replace("layers.1.", &format!("layers.{layer}.")), shape.clone(), values.clone())
-        });
-        tiny.tensors.extend(renamed);
-    }
-    tiny.config["text_config"]["num_hidden_layers"] = json!(40);
-    let model = tiny.load(&DeviceSelect::Cpu);
+    let model = Tiny::of(40, 6).load(&DeviceSelect::Cpu);
     let mut pruning = Pruning::mustdrop().thresholds(10.0, 10.0);
     pruning.merge = false;
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();

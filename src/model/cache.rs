@@ -76,7 +76,7 @@ impl KeyValueCache {
     }
 
     /// Forgets the last `rows` rows of every layer, and every position from `next_position` on.
-    pub(crate) fn forget_last(&mut self, rows: usize, next_position: u32) {
+    pub fn forget_last(&mut self, rows: usize, next_position: u32) {
         for layer in &mut self.layers {
             layer.rows = layer.rows.saturating_sub(rows);
         }

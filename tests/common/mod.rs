@@ -4,6 +4,7 @@ pub mod ggml;
 pub mod gguf;
 #[cfg(feature = "serve")]
 pub mod http;
+pub mod masked;
 pub mod synthetic;
 pub mod tiny;
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use mustdrop::{
-    DeviceSelect,
+    DeviceSelect, Error,
     checkpoint::{Checkpoint, ModelFiles},
     config::ModelConfig,
     device::Compute,
@@ -30,6 +30,11 @@ pub struct Tiny {
 impl Tiny {
     /// Two vision layers, two decoder layers, four query heads on two key heads, a separate head.
     pub fn new() -> Self {
+        Self::of(2, 6)
+    }
+
+    /// The same with so many decoder layers, and heads of `head_dim` components.
+    pub fn of(layers: usize, head_dim: usize) -> Self {
         let config = json!({
             "model_type": "llava",
             "image_token_index": IMAGE_TOKEN,
@@ -42,9 +47,9 @@ impl Tiny {
                 "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE, "patch_size": PATCH,
             },
             "text_config": {
-                "model_type": "llama", "hidden_size": TEXT_WIDTH, "intermediate_size": 32, "num_hidden_layers": 2,
-                "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "vocab_size": VOCABULARY,
-                "max_position_embeddings": 64, "tie_word_embeddings": false,
+                "model_type": "llama", "hidden_size": TEXT_WIDTH, "intermediate_size": 32,
+                "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": head_dim,
+                "vocab_size": VOCABULARY, "max_position_embeddings": 64, "tie_word_embeddings": false,
             },
         });
         let mut tiny = Self { config, tensors: Vec::new() };
@@ -52,7 +57,7 @@ impl Tiny {
         for (name, inputs) in [("linear_1", VISION_WIDTH), ("linear_2", TEXT_WIDTH)] {
             tiny.linear(&format!("multi_modal_projector.{name}"), inputs, TEXT_WIDTH, true);
         }
-        tiny.text("language_model.model");
+        tiny.text("language_model.model", layers, head_dim);
         tiny.linear("language_model.lm_head", TEXT_WIDTH, VOCABULARY, false);
         tiny
     }
@@ -77,14 +82,15 @@ impl Tiny {
         self.norm(&format!("{root}.post_layernorm"), width, true);
     }
 
-    fn text(&mut self, root: &str) {
-        let width = TEXT_WIDTH;
+    fn text(&mut self, root: &str, layers: usize, head_dim: usize) {
+        let (width, queries, keys) = (TEXT_WIDTH, 4 * head_dim, 2 * head_dim);
         self.add(&format!("{root}.embed_tokens.weight"), &[VOCABULARY, width]);
-        for i in 0..2 {
+        for i in 0..layers {
             let layer = format!("{root}.layers.{i}");
-            for (part, outputs) in [("q_proj", width), ("k_proj", 12), ("v_proj", 12), ("o_proj", width)] {
+            for (part, outputs) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
                 self.linear(&format!("{layer}.self_attn.{part}"), width, outputs, false);
             }
+            self.linear(&format!("{layer}.self_attn.o_proj"), queries, width, false);
             self.linear(&format!("{layer}.mlp.gate_proj"), width, 32, false);
             self.linear(&format!("{layer}.mlp.up_proj"), width, 32, false);
             self.linear(&format!("{layer}.mlp.down_proj"), 32, width, false);
@@ -130,13 +136,16 @@ impl Tiny {
 
     /// The checkpoint, loaded on a device.
     pub fn load(&self, device: &DeviceSelect) -> LlavaModel {
+        self.load_on(&Compute::open(device).expect("a device")).expect("a model")
+    }
+
+    /// The same on an opened device.
+    pub fn load_on(&self, compute: &Compute) -> Result<LlavaModel, Error> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         self.write(folder.path());
-        let files = ModelFiles::folder(folder.path()).expect("a folder");
-        let config = ModelConfig::from_files(&files).expect("a configuration");
-        let compute = Compute::open(device).expect("a device");
-        let checkpoint = Checkpoint::open(&files).expect("weights");
-        LlavaModel::load(&checkpoint, &config, &compute, false).expect("a model")
+        let files = ModelFiles::folder(folder.path())?;
+        let config = ModelConfig::from_files(&files)?;
+        LlavaModel::load(&Checkpoint::open(&files)?, &config, compute, false)
     }
 
     /// Writes `config.json` and `model.safetensors` into `folder`.
