@@ -5,8 +5,10 @@ use std::time::Instant;
 use crate::{
     cancel::{self, Cancel},
     conversation::{Conversation, Prefilled, Row},
+    device::Meter,
     error::{Error, Result},
     generation::GenerationOptions,
+    kernel::tally,
     model::{Candidates, Logits},
     prompt::{Role, Turn, TurnPart},
     report::{Report, StopReason},
@@ -37,6 +39,8 @@ pub struct Answer<'c> {
     stop_strings: StopStrings,
     max_new_tokens: usize,
     next: Next,
+    /// Counts from the first logits on.
+    meter: Option<Meter>,
     report: Report,
     text: String,
     state: State,
@@ -81,6 +85,7 @@ impl<'c> Answer<'c> {
             sampler,
             max_new_tokens: options.max_new_tokens,
             next: Next::Sample(Box::new(prefilled.logits)),
+            meter: prefilled.meter,
             report: prefilled.report,
             text: String::new(),
             state: State::Running,
@@ -105,6 +110,17 @@ impl<'c> Answer<'c> {
     pub fn complete(&mut self) -> Result<String> {
         self.try_for_each(|event| event.map(drop))?;
         Ok(self.text.clone())
+    }
+
+    /// As [`step`](Self::step), with its share of the work in the report.
+    fn counted_step(&mut self) -> Result<String> {
+        // Answers may change threads between two tokens, and counts are a thread's.
+        let before = tally::so_far();
+        let text = self.step();
+        if let Some(work) = &mut self.report.work {
+            work.decode.tally += tally::so_far() - before;
+        }
+        text
     }
 
     /// Produces one token and returns the text that became certain with it.
@@ -194,9 +210,14 @@ impl Iterator for Answer<'_> {
                 State::Ending(reason) => {
                     self.state = State::Ended;
                     self.report.stop = Some(reason);
+                    let counted =
+                        self.meter.take().and_then(|meter| meter.lap(self.conversation.llava.compute()));
+                    if let (Some(work), Some((counted, _))) = (&mut self.report.work, counted) {
+                        work.decode.submissions = counted.submissions;
+                    }
                     return Some(Ok(Event::Done(reason)));
                 }
-                State::Running => match self.step() {
+                State::Running => match self.counted_step() {
                     Ok(text) if text.is_empty() => {}
                     Ok(text) => {
                         self.text += &text;

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     cancel::{self, Cancel},
+    device::Meter,
     drop::{Pruning, Turns, prefill::PrefillFilter},
     error::{Error, Result},
     image::Picture,
@@ -14,7 +15,7 @@ use crate::{
     part::Part,
     picture_cache::PictureCache,
     prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
-    report::{PictureReport, PruningReport, Report, Times},
+    report::{AnswerWork, PictureReport, PruningReport, Report, Times},
     shown::Shown,
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct Encoded {
     time: Duration,
     /// How many of them a cache had.
     cached: usize,
+    /// Counts since before they were encoded.
+    meter: Option<Meter>,
 }
 
 /// How pictures are looked at.
@@ -63,6 +66,8 @@ pub(crate) struct Look<'a> {
 pub(crate) struct Prefilled {
     pub logits: Logits,
     pub report: Report,
+    /// Counts since then.
+    pub meter: Option<Meter>,
 }
 
 impl Conversation {
@@ -101,6 +106,7 @@ impl Conversation {
     /// Runs what is new of the prompt through the decoder, dropping tokens as `pruning` says.
     pub fn prefill(&mut self, encoded: Encoded, pruning: Option<&Pruning>) -> Result<Prefilled> {
         let start = Instant::now();
+        let meter = encoded.meter.or_else(|| Meter::start(self.llava.compute()));
         let prompt = self.llava.tokenizer.prompt(&self.turns)?;
         self.check_ids(&prompt)?;
         let rows = self.rows(&prompt)?;
@@ -125,6 +131,7 @@ impl Conversation {
         // So that what the prompt took is not booked as the first token's.
         self.llava.compute().wait("compute the prompt")?;
         cancel::check()?;
+        let (prompt_work, meter) = meter.and_then(|meter| meter.lap(self.llava.compute())).unzip();
         let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
         let report = Report {
             device: self.llava.device().clone(),
@@ -138,9 +145,10 @@ impl Conversation {
             pruning: filter.map(|filter| self.pruning_report(&filter, &rows, reused)),
             stop: None,
             times: Times { encode: encoded.time, prefill: start.elapsed(), ..Times::default() },
+            work: prompt_work.map(|prompt| AnswerWork { prompt, ..AnswerWork::default() }),
         };
         self.cached = rows;
-        Ok(Prefilled { logits, report })
+        Ok(Prefilled { logits, report, meter })
     }
 
     /// The vocabulary of the tokenizer's file may be larger than the model's.
@@ -215,6 +223,7 @@ impl Conversation {
         rules: Look,
     ) -> Result<Encoded> {
         let start = Instant::now();
+        let meter = Meter::start(self.llava.compute());
         let mut cached = 0;
         for (role, parts) in turns {
             let mut turn = Turn { role, parts: Vec::with_capacity(parts.len()) };
@@ -235,7 +244,7 @@ impl Conversation {
         // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
         self.llava.compute().wait("encode the picture")?;
         cancel::check()?;
-        Ok(Encoded { time: start.elapsed(), cached })
+        Ok(Encoded { time: start.elapsed(), cached, meter })
     }
 
     /// The picture as the decoder sees it, and whether the cache had it.

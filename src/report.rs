@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     config::{ModelConfig, VisionConfig},
-    device::DeviceInfo,
+    device::{DeviceInfo, Work},
     drop::prefill::{Admitted, FilterStep},
     image::Placement,
     model::PrunedFeatures,
@@ -68,6 +68,18 @@ pub struct Report {
     pub stop: Option<StopReason>,
     /// Where the time went.
     pub times: Times,
+    /// What the adapter was asked to do; `None` on the CPU path.
+    pub work: Option<AnswerWork>,
+}
+
+/// What an adapter was asked to do for an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AnswerWork {
+    /// From pixels to the first logits.
+    pub prompt: Work,
+    /// To choose the first token, and in all decode steps so far; submissions are counted when the answer is complete.
+    pub decode: Work,
 }
 
 impl Report {

@@ -104,6 +104,7 @@ fn json_is_one_object_on_stdout() {
     assert_eq!(json["stop"], "stop_token");
     assert_eq!(json["device"]["device_type"], "cpu");
     assert_eq!(json["kv_rows_per_layer"].as_array().expect("a list").len(), 12);
+    assert!(json["work"].is_null(), "there is no adapter to work");
     assert!(json["times"]["prefill"].as_f64().expect("seconds") > 0.0);
 }
 

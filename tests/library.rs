@@ -4,7 +4,12 @@ use std::{error::Error as _, sync::Arc, thread};
 
 use mustdrop::{
     Answer, Cancel, Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, PictureCache,
-    Pruning, Report, TextModel, TextModelBuilder, kernel::tally, prompt::Role,
+    Pruning, Report, TextModel, TextModelBuilder,
+    device::{Meter, Work},
+    drop::Keep,
+    kernel::tally,
+    prompt::Role,
+    report::AnswerWork,
 };
 
 use crate::common::{MODEL, ON_ADAPTER, repository};
@@ -90,6 +95,36 @@ fn a_raised_flag_stops_a_question_and_an_answer_and_the_conversation_goes_on() {
     let before = tally::so_far();
     ON_ADAPTER.chat().ask(about_a_bus()).expect("an answer");
     assert!((tally::so_far() - before).dispatches > 10, "layers are counted");
+}
+
+#[test]
+fn a_report_has_all_that_the_adapter_was_asked_to_do() {
+    let mut chat = ON_ADAPTER.chat().pruning(Pruning::mustdrop().keep(Keep::Tokens(64)));
+    let meter = Meter::start(ON_ADAPTER.compute()).expect("an adapter");
+    let mut answer = chat.ask(about_a_bus()).expect("an answer");
+    let asked = answer.report().work.expect("an adapter");
+    assert_eq!(asked.decode, Work::default(), "nothing was decoded so far");
+    answer.complete().expect("a complete answer");
+    let (all, _) = meter.lap(ON_ADAPTER.compute()).expect("an adapter");
+    let AnswerWork { prompt, decode, .. } = answer.report().work.expect("an adapter");
+    assert_eq!(prompt, asked.prompt);
+    let mut tally = prompt.tally;
+    tally += decode.tally;
+    assert_eq!(tally, all.tally);
+    // The report asks for the number of submissions three times; other tests submit meanwhile.
+    assert!(prompt.submissions > 0 && decode.submissions > 0, "{prompt:?}, {decode:?}");
+    assert!(prompt.submissions + decode.submissions + 3 <= all.submissions, "{all:?}");
+    // 12 layers of at least 6 dispatches; what is read back is a token each time.
+    let steps = answer.report().new_tokens as u64;
+    assert!(decode.tally.dispatches > steps * 12 * 6, "{decode:?}");
+    assert_eq!((decode.tally.read_backs, decode.tally.read_back_bytes), (steps + 1, 16 * (steps + 1)));
+    assert!(
+        prompt.tally.read_back_bytes > 0 && prompt.tally.host_write_bytes > 336 * 336 * 3 * 4,
+        "{prompt:?}"
+    );
+    let json = serde_json::to_value(answer.report()).expect("JSON");
+    assert_eq!(json["work"]["prompt"]["dispatches"], prompt.tally.dispatches);
+    assert_eq!(json["work"]["decode"]["submissions"], decode.submissions);
 }
 
 #[test]

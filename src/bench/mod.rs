@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 use burn::tensor::Tensor;
 use serde::Serialize;
 
-use step::Counter;
 pub use step::StepCount;
 
 use crate::{
     config::ModelConfig,
-    device::Compute,
+    device::{Compute, Meter},
     drop::{Keep, Pruning, prefill::PrefillFilter},
     error::{Error, Result},
     llava::Llava,
@@ -241,12 +240,12 @@ impl Bench<'_> {
         let start = Instant::now();
         for step in 1..=steps {
             // Counting submits something of its own, so only the last step is counted.
-            let counter = (step == steps).then(|| Counter::start(self.compute));
+            let meter = (step == steps).then(|| Meter::start(self.compute)).flatten();
             let position = cache.next_position;
             let hidden = decoder.forward(decoder.embed(&[token]), &[position], cache);
             cache.next_position = position + 1;
             token = decoder.head(hidden).most_likely()?;
-            count = counter.and_then(|counter| counter.finish(self.compute, decoder, cache));
+            count = meter.and_then(|meter| StepCount::new(meter, self.compute, decoder, cache));
         }
         Ok((steps as f64 / start.elapsed().as_secs_f64(), count))
     }

@@ -6,6 +6,7 @@
 mod adapters;
 mod info;
 mod select;
+mod work;
 
 use std::{collections::HashMap, sync::Mutex};
 
@@ -15,12 +16,13 @@ use burn_wgpu::WgpuSetup;
 use crate::{
     calibrate,
     error::{Error, Result},
-    kernel::{launch, variants::Variants},
+    kernel::{launch, tally, variants::Variants},
 };
 
 pub use adapters::{INSTALL_HINT, adapters, find};
 pub use info::{DeviceInfo, DeviceType};
 pub use select::DeviceSelect;
+pub use work::{Meter, Work};
 
 use adapters::chosen;
 
@@ -86,7 +88,7 @@ impl Compute {
         self.variants
     }
 
-    /// How many submissions the device's queue has had, this question being one; `None` on the CPU path.
+    /// How many submissions the device's queue has had, this question and waits being some; `None` on the CPU path.
     pub(crate) fn submissions(&self) -> Option<u64> {
         let index = self.adapter.as_ref()?.1.submit([]);
         // wgpu counts them, and shows the number to debuggers only.
@@ -100,7 +102,7 @@ impl Compute {
 
     /// Whether the device went away: whatever is asked of it fails from then on.
     pub(crate) fn is_lost(&self) -> bool {
-        self.device.sync().is_err()
+        tally::wait(&self.device).is_err()
     }
 
     /// Takes the adapter's device away, as a driver's reset does, for tests of what happens then.
@@ -116,8 +118,8 @@ impl Compute {
     /// # Errors
     ///
     /// [`Error::Device`] naming `step` if the device failed meanwhile.
-    pub(crate) fn wait(&self, step: &'static str) -> Result<()> {
-        self.device.sync().map_err(|error| Error::device(step, error))
+    pub fn wait(&self, step: &'static str) -> Result<()> {
+        tally::wait(&self.device).map_err(|error| Error::device(step, error))
     }
 }
 

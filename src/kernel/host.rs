@@ -5,6 +5,8 @@ use std::{marker::PhantomData, ops::Deref};
 use burn::tensor::{Device, Element, Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
+use super::tally;
+
 /// The values of a tensor in host memory, row by row; of other strides or another type, a copy.
 pub struct Values<E> {
     tensor: FlexTensor,
@@ -53,7 +55,15 @@ pub fn host_integers<const D: usize>(tensor: &Tensor<D, Int>) -> Values<u32> {
     Values::new(here.unwrap_or_else(|_| FlexTensor::from_data(tensor.to_data())))
 }
 
+/// Counts what is about to be brought to a device, unless the values are there already.
+pub fn note_upload(device: &Device, bytes: usize) {
+    if !is_host(device) && bytes > 0 {
+        tally::note_write(bytes as u64);
+    }
+}
+
 /// A tensor on `device`, from values in host memory.
 pub fn from_host<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    note_upload(device, 4 * values.len());
     Tensor::from_data(TensorData::new(values, shape), device)
 }

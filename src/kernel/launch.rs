@@ -47,6 +47,9 @@ pub struct Kernel {
     constants: [(&'static str, u32); CONSTANTS],
 }
 
+/// What tells a kernel from others.
+pub(super) type Identity = (&'static str, [(&'static str, u32); CONSTANTS]);
+
 /// Constants that may differ from the file, at most.
 const CONSTANTS: usize = 3;
 
@@ -55,7 +58,7 @@ impl KernelMetadata for Kernel {
         // burn keeps one pipeline per id, not per source.
         KernelId::new::<Self>()
             .mode(ExecutionMode::Unchecked)
-            .info((self.name, self.constants))
+            .info(self.identity())
             .cube_dim(self.cube_dim().0)
     }
 
@@ -96,6 +99,11 @@ impl Kernel {
             *free = (name, value);
         }
         self
+    }
+
+    /// What burn keeps one pipeline for.
+    pub(super) fn identity(&self) -> Identity {
+        (self.name, self.constants)
     }
 
     /// WGSL text with the constants that were set.
@@ -198,8 +206,9 @@ impl Launch {
         for (tensor, io) in &self.buffers {
             arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *io);
         }
-        let arguments = arguments.with_info(MetadataBindingInfo::custom(uniform(params)));
-        tally::note(self.bytes_read);
+        let params = uniform(params);
+        tally::note(&self.kernel, &self.buffers[0].0.device, self.bytes_read, &params);
+        let arguments = arguments.with_info(MetadataBindingInfo::custom(params));
         let [x, y, z] = groups;
         client.launch(Box::new(self.kernel), CubeCount::Static(x, y, z), arguments);
         let outputs = self.buffers.into_iter().filter(|(_, io)| *io != BufferIOAttr::ReadOnly);

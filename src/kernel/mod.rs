@@ -18,7 +18,8 @@ pub mod variants;
 pub mod vision;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use host::{from_host, host, host_integers};
+pub(crate) use host::from_host;
+use host::{host, host_integers};
 pub use launch::Kernel;
 
 use crate::error::{Error, Result};
@@ -67,6 +68,7 @@ pub fn is_on_adapter<const D: usize>(tensor: &Tensor<D>) -> bool {
 
 /// A tensor of whole numbers as shaders take them, from values in host memory.
 pub fn integers<const D: usize>(values: Vec<u32>, shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+    host::note_upload(device, 4 * values.len());
     Tensor::from_data(TensorData::new(values, shape), (device, DType::U32))
 }
 

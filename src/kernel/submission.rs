@@ -11,7 +11,7 @@ use std::cell::Cell;
 
 use burn::tensor::Tensor;
 
-use super::launch;
+use super::{launch, tally};
 
 /// Floating-point operations of one submission, at most; those of single rows aside.
 pub const MOST_FLOPS: u64 = 64 << 30;
@@ -43,7 +43,7 @@ pub fn before(flops: u64, tensor: &Tensor<2>, is_software: bool) {
     QUEUED.set(queued);
     if is_due && is_software {
         // That the device failed shows where results are read.
-        let _ = tensor.device().sync();
+        let _ = tally::wait(&tensor.device());
     } else if is_due {
         launch::submit(tensor);
     }

@@ -1,6 +1,6 @@
 //! The vision tower: CLIP's ViT (arXiv 2103.00020, section 2.4) or SigLIP's.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::{
     class_attention::ClassAttention,
@@ -12,7 +12,7 @@ use crate::{
     cancel,
     config::{Activation, FeatureSelect, ModelConfig, VisionConfig, VisionKind},
     error::Result,
-    kernel::{attention::packed_attention, product::Around, variants::Variants},
+    kernel::{attention::packed_attention, from_host, product::Around, variants::Variants},
 };
 
 /// A ViT with learned positions; CLIP's has a class token and a normalisation before its first layer, SigLIP's
@@ -128,9 +128,9 @@ impl VisionTower {
 
     /// Patch embeddings behind the class token, with positions, normalised: the input of layer 0.
     pub(super) fn embed(&self, pixels: &[f32]) -> Tensor<2> {
-        let (patches, width) = (self.config.patches(), self.config.patch_values());
-        let patches = TensorData::new(unfold(pixels, &self.config), [patches, width]);
-        let patches = Tensor::from_data(patches, &self.position_embedding.device());
+        let shape = [self.config.patches(), self.config.patch_values()];
+        let patches = unfold(pixels, &self.config);
+        let patches = from_host(patches, shape, &self.position_embedding.device());
         let mut rows = self.patch_embedding.forward(&patches);
         if let Some(class) = &self.class_embedding {
             rows = Tensor::cat(vec![class.clone().unsqueeze(), rows], 0);

@@ -1,6 +1,6 @@
 //! Matrices of weights: products with them, and rows out of them.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
     cpu::quantised::BlockMatrix,
@@ -74,8 +74,7 @@ impl Weight {
             Self::Blocks(weight) => kernel::quantised::block_rows(&index, weight),
             Self::Floats(weight) => {
                 let count = index.len();
-                let index: Vec<i32> = index.into_iter().map(|row| row as i32).collect();
-                let index = Tensor::<1, Int>::from_data(TensorData::new(index, [count]), &weight.device());
+                let index = kernel::integers(index, [count], &weight.device());
                 weight.clone().select(0, index).cast(DType::F32)
             }
         }
@@ -189,7 +188,7 @@ impl RowTable {
         let part_rows = self.parts[0].outputs();
         let device = self.parts[0].device();
         // Rows come part by part; `order[i]` is where row i of the request ends up among them.
-        let mut order = vec![0i32; ids.len()];
+        let mut order = vec![0u32; ids.len()];
         let mut taken = 0;
         let mut gathered = Vec::new();
         for (number, part) in self.parts.iter().enumerate() {
@@ -209,6 +208,6 @@ impl RowTable {
             return rows;
         }
         let count = order.len();
-        rows.select(0, Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &device))
+        rows.select(0, kernel::integers(order, [count], &device))
     }
 }

@@ -1,8 +1,11 @@
 //! Rotary positions: the angle of every pair of components at every position.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
-use crate::config::{RopeScaling, TextConfig};
+use crate::{
+    config::{RopeScaling, TextConfig},
+    kernel::from_host,
+};
 
 /// The frequencies of a decoder's rotary embedding.
 ///
@@ -31,7 +34,7 @@ impl Rope {
     pub fn tensor(&self, positions: &[u32], device: &Device) -> Tensor<2> {
         let table = self.table(positions);
         let shape = [positions.len(), table.len() / positions.len().max(1)];
-        Tensor::from_data(TensorData::new(table, shape), device)
+        from_host(table, shape, device)
     }
 
     /// Cosines, then sines, of every position's angles: `[positions.len(), head_dim]`, row-major.

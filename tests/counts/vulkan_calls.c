@@ -1,7 +1,8 @@
 // Writes down the Vulkan calls of an unmodified program: LD_PRELOAD=./vulkan_calls.so VULKAN_CALLS=FILE program
 //
 // One line a call, in the order in which the driver gets them: `dispatch X Y Z`, `submit`, `copy`, `pipeline`. The file
-// is appended to, so that the program can write marks of its own between them.
+// is appended to, so that the program can write marks of its own between them. Shaders are written to FILE.1.spv,
+// FILE.2.spv and so on, as the driver gets them.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>
@@ -18,12 +19,14 @@
 typedef void (*function)(void);
 typedef function (*lookup)(void *, const char *);
 
+static const char *path;
 static FILE *calls;
 static lookup real_of_instance, real_of_device;
 static void (*real_dispatch)(void *, uint32_t, uint32_t, uint32_t);
 static void (*real_indirect)(void *, uint64_t, uint64_t);
 static int (*real_submit)(void *, uint32_t, const void *, uint64_t);
 static void (*real_copy)(void *, uint64_t, uint64_t, uint32_t, const void *);
+static int (*real_module)(void *, const void *, const void *, uint64_t *);
 static int (*real_pipelines)(void *, uint64_t, uint32_t, const void *, const void *, uint64_t *);
 
 static void dispatch(void *buffer, uint32_t x, uint32_t y, uint32_t z) {
@@ -42,6 +45,19 @@ static void copy(void *buffer, uint64_t from, uint64_t to, uint32_t count, const
     fprintf(calls, "copy\n");
     real_copy(buffer, from, to, count, regions);
 }
+static int module(void *device, const void *info, const void *allocator, uint64_t *made) {
+    // VkShaderModuleCreateInfo, of which nothing else is read here.
+    const struct { uint32_t type; const void *next; uint32_t flags; size_t bytes; const uint32_t *code; } *shader = info;
+    static int count;
+    char name[4096];
+    snprintf(name, sizeof name, "%s.%d.spv", path, __sync_add_and_fetch(&count, 1));
+    FILE *file = fopen(name, "wb");
+    if (file) {
+        fwrite(shader->code, 1, shader->bytes, file);
+        fclose(file);
+    }
+    return real_module(device, info, allocator, made);
+}
 static int pipelines(void *device, uint64_t cache, uint32_t count, const void *infos, const void *allocator, uint64_t *made) {
     for (uint32_t i = 0; i < count; i++) fprintf(calls, "pipeline\n");
     return real_pipelines(device, cache, count, infos, allocator, made);
@@ -54,6 +70,7 @@ static function wrapped(const char *name, function found) {
     WRAP("vkCmdDispatchIndirect", real_indirect, indirect)
     WRAP("vkQueueSubmit", real_submit, submit)
     WRAP("vkCmdCopyBuffer", real_copy, copy)
+    WRAP("vkCreateShaderModule", real_module, module)
     WRAP("vkCreateComputePipelines", real_pipelines, pipelines)
     return found;
 }
@@ -82,7 +99,7 @@ void *dlsym(void *library, const char *name) {
 }
 
 __attribute__((constructor)) static void start(void) {
-    const char *path = getenv("VULKAN_CALLS");
+    path = getenv("VULKAN_CALLS");
     calls = path ? fopen(path, "a") : NULL;
     if (calls) setvbuf(calls, NULL, _IOLBF, BUFSIZ);
 }
