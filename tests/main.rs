@@ -11,6 +11,7 @@ mod chat;
 mod checkpoint;
 mod cli;
 mod config;
+mod cost;
 #[cfg(target_os = "linux")]
 mod counts;
 mod cpu;

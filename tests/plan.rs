@@ -218,6 +218,23 @@ fn dropping_shrinks_the_planned_cache_and_nothing_else_grows() {
     }
 }
 
+/// No buffer of rows times columns, no second copy of anything large.
+#[test]
+fn the_prefill_of_a_7b_model_needs_little_beside_weights_and_cache() {
+    let shape = shape_7b();
+    let device = device::find(&DeviceSelect::Gpu).expect("an adapter");
+    let precision = memory::precision(WeightFormat::Q4, shape.stored, &device).expect("a precision");
+    for pruning in [None, Some(Pruning::mustdrop().keep(Keep::Tokens(64)))] {
+        let workload = Workload { context: None, pruning };
+        let plan = MemoryPlan::new(&shape, precision, &device, &workload).expect("a plan");
+        let beside = plan.total_bytes - plan.weights_bytes - plan.cache_bytes;
+        // 832 rows: their residual stream and what is made of it, 4,096 wide; gates and what they let through, 11,008 wide.
+        let rows_alone = 832 * (4_096 + 2 * 11_008) * 4;
+        assert!(beside <= 200_000_000, "{beside} bytes, {workload:?}");
+        assert!(workload.pruning.is_some() || beside > rows_alone, "{beside} bytes");
+    }
+}
+
 #[test]
 fn impossible_workloads_are_refused() {
     let (shape, device) = (shape_7b(), DeviceInfo::cpu());

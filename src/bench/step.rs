@@ -16,7 +16,7 @@ pub struct StepCount {
     pub work: Work,
     /// Bytes of the decoder's weights and of the keys and values that the step attends to.
     pub weights_and_cache_bytes: u64,
-    /// Bytes of the kernels' inputs over `weights_and_cache_bytes`.
+    /// Bytes of the kernels' operands over `weights_and_cache_bytes`.
     pub bytes_ratio: f64,
 }
 
@@ -30,7 +30,7 @@ impl StepCount {
     ) -> Option<Self> {
         let (work, _) = meter.lap(compute)?;
         let weights_and_cache_bytes = decoder.step_bytes() + cache.bytes();
-        let bytes_ratio = work.tally.bytes_read as f64 / weights_and_cache_bytes.max(1) as f64;
+        let bytes_ratio = work.tally.bytes as f64 / weights_and_cache_bytes.max(1) as f64;
         Some(Self { work, weights_and_cache_bytes, bytes_ratio })
     }
 }

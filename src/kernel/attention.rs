@@ -168,16 +168,16 @@ fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variant
     let launch = match params.is_packed {
         0 => launch.floats(key, held).floats(value, held),
         // One buffer, whose words are counted once.
-        _ => launch.somewhere(key, 0).somewhere(value, 0),
+        _ => launch.somewhere(key).somewhere(value),
     };
     let (mixed, log_sum) = ([rows, heads * head_dim], [rows, heads]);
     if !is_split {
         let launch = launch.output(mixed, DType::F32).output(log_sum, DType::F32);
-        return outputs(launch.run(groups, params));
+        return outputs(launch.run(groups, params, params.cost()));
     }
     let tiles = groups[0] as usize;
     let launch = launch.output([rows, heads, tiles, head_dim], DType::F32);
-    let mut parts = launch.output([rows, heads, tiles, 2], DType::F32).run(groups, params);
+    let mut parts = launch.output([rows, heads, tiles, 2], DType::F32).run(groups, params, params.cost());
     let (sums, totals) = (parts.remove(0), parts.remove(0));
     let params = AttentionJoinParams {
         rows: params.rows,
@@ -189,7 +189,7 @@ fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variant
     let launch = launch.floats(totals, rows * heads * tiles * 2);
     let launch = launch.output(mixed, DType::F32).output(log_sum, DType::F32);
     let groups = ((rows * heads * head_dim / 4) as u32).div_ceil(ATTENTION_JOIN.workgroup[0]);
-    outputs(launch.run([groups, 1, 1], &params))
+    outputs(launch.run([groups, 1, 1], &params, params.cost()))
 }
 
 fn outputs(mut outputs: Vec<CubeTensor>) -> Mixed {
@@ -274,7 +274,7 @@ pub fn rotary_append(
         let held = end * key_heads * dim;
         let launch = launch.inout(keys, held).inout(values, held).output([rows, queries, dim], DType::F32);
         let groups = ((width / 2) as u32).div_ceil(ROTARY_APPEND.workgroup[0]);
-        return from_adapter(launch.run([groups, params.rows, 1], &params).remove(2));
+        return from_adapter(launch.run([groups, params.rows, 1], &params, params.cost()).remove(2));
     }
     let device = projected.device();
     let table = host(table);

@@ -20,7 +20,7 @@ pub fn most_likely(logits: &Tensor<2>, temperature: f32) -> Tensor<1, Int> {
     let params = MostLikelyParams { count: count as u32, sharpness: 1.0 / temperature };
     if let Some(logits) = on_adapter(logits) {
         let launch = Launch::new(MOST_LIKELY).floats(logits, count).output([4], DType::U32);
-        return integers_from_adapter(launch.run([1, 1, 1], &params).remove(0));
+        return integers_from_adapter(launch.run([1, 1, 1], &params, params.cost()).remove(0));
     }
     let mut summary = [0; 4];
     oracle::most_likely(&params, &host(logits), &mut summary);
@@ -40,7 +40,7 @@ pub fn best_tokens(logits: &Tensor<2>) -> Tensor<1, Int> {
             let launch = Launch::new(BEST_TOKENS)
                 .words(entries, (params.count << params.is_paired) as usize)
                 .output(shape, DType::U32);
-            entries = launch.run([groups, 1, 1], &params).remove(0);
+            entries = launch.run([groups, 1, 1], &params, params.cost()).remove(0);
             if groups == 1 {
                 return integers_from_adapter(entries);
             }
@@ -69,11 +69,9 @@ pub fn gather_rows(x: &Tensor<2>, index: &Tensor<1, Int>) -> Tensor<2> {
     let params = GatherRowsParams { rows: rows as u32, width: width as u32 };
     if let (Some(x), Some(index)) = (on_adapter(x), integers_on_adapter(index)) {
         let groups = [params.width.div_ceil(GATHER_ROWS.workgroup[0]), params.rows, 1];
-        let launch = Launch::new(GATHER_ROWS)
-            .somewhere(x, rows * width)
-            .words(index, rows)
-            .output([rows, width], DType::F32);
-        return from_adapter(launch.run(groups, &params).remove(0));
+        let launch =
+            Launch::new(GATHER_ROWS).somewhere(x).words(index, rows).output([rows, width], DType::F32);
+        return from_adapter(launch.run(groups, &params, params.cost()).remove(0));
     }
     let mut gathered = vec![0.0; rows * width];
     oracle::gather_rows(&params, &host(x), &host_integers(index), &mut gathered);

@@ -18,6 +18,7 @@ use burn_cubecl::{
 use burn_wgpu::{CubeBackend, CubeTensor};
 
 use super::{host::is_host, tally};
+use crate::oracle::cost::Cost;
 
 /// A kernel from `shaders/{stage}/{name}.wgsl`, behind files of `shaders/common` that it shares with others.
 macro_rules! shader {
@@ -123,14 +124,12 @@ impl Kernel {
 pub struct Launch {
     kernel: Kernel,
     buffers: Vec<(CubeTensor, BufferIOAttr)>,
-    /// Bytes of the inputs that the kernel reads at least once.
-    bytes_read: u64,
 }
 
 impl Launch {
     /// Starts to collect the bindings of `kernel`.
     pub fn new(kernel: Kernel) -> Self {
-        Self { kernel, buffers: Vec::new(), bytes_read: 0 }
+        Self { kernel, buffers: Vec::new() }
     }
 
     /// Binds the next input, of 32-bit floats, of which the kernel reads the first `count`; a strided view is made
@@ -147,12 +146,11 @@ impl Launch {
     /// As [`floats`](Self::floats), for `count` words of 32 bits, whatever they hold.
     pub fn words(self, tensor: CubeTensor, count: usize) -> Self {
         self.assert_holds(&tensor, count);
-        self.somewhere(tensor, count)
+        self.somewhere(tensor)
     }
 
-    /// As [`words`](Self::words), for `count` words that lie where other inputs say.
-    pub fn somewhere(mut self, tensor: CubeTensor, count: usize) -> Self {
-        self.bytes_read += 4 * count as u64;
+    /// As [`words`](Self::words), for words that lie where other inputs say.
+    pub fn somewhere(mut self, tensor: CubeTensor) -> Self {
         self.buffers.push((into_contiguous(tensor), BufferIOAttr::ReadOnly));
         self
     }
@@ -199,15 +197,15 @@ impl Launch {
         self
     }
 
-    /// Queues `groups` workgroups with `params` as the uniform, and returns what is written to, in order.
-    pub fn run<P: bytemuck::NoUninit>(self, groups: [u32; 3], params: &P) -> Vec<CubeTensor> {
+    /// Queues `groups` workgroups with `params` as the uniform, which cost so much, and returns what is written to, in order.
+    pub fn run<P: bytemuck::NoUninit>(self, groups: [u32; 3], params: &P, cost: Cost) -> Vec<CubeTensor> {
         let client = self.buffers[0].0.client.clone();
         let mut arguments = KernelArguments::new();
         for (tensor, io) in &self.buffers {
             arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *io);
         }
         let params = uniform(params);
-        tally::note(&self.kernel, &self.buffers[0].0.device, self.bytes_read, &params);
+        tally::note(&self.kernel, &self.buffers[0].0.device, cost, &params);
         let arguments = arguments.with_info(MetadataBindingInfo::custom(params));
         let [x, y, z] = groups;
         client.launch(Box::new(self.kernel), CubeCount::Static(x, y, z), arguments);

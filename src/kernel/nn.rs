@@ -44,7 +44,7 @@ pub fn rms_norm(x: &Tensor<2>, weight: &Tensor<1>, eps: f32, variants: Variants)
         let (kernel, groups) = norm(RMS_NORM, params.rows, variants);
         let launch = Launch::new(kernel).floats(x, rows * width).floats(weight, width);
         let launch = launch.output([rows, width], DType::F32);
-        return from_adapter(launch.run(groups, &params).remove(0));
+        return from_adapter(launch.run(groups, &params, params.rms_norm_cost()).remove(0));
     }
     let mut normed = vec![0.0; rows * width];
     cpu::nn::rms_norm(&params, &host(x), &host(weight), &mut normed);
@@ -98,7 +98,7 @@ pub fn layer_norm(
         let (kernel, groups) = norm(LAYER_NORM, params.rows, variants);
         let launch = Launch::new(kernel).floats(x, rows * width).floats(weight, width).floats(bias, width);
         let launch = launch.output([rows, width], DType::F32);
-        return from_adapter(launch.run(groups, &params).remove(0));
+        return from_adapter(launch.run(groups, &params, params.layer_norm_cost()).remove(0));
     }
     let mut normed = vec![0.0; rows * width];
     cpu::nn::layer_norm(&params, &host(x), &host(weight), &host(bias), &mut normed);

@@ -109,7 +109,7 @@ pub fn text_attention(
             let launch = launch.floats(key, (first + columns) * key_heads * components);
             let launch = launch.floats(log_sum, all_rows * heads).output(shape, DType::F32);
             let groups = [params.columns.div_ceil(64), params.rows.div_ceil(4), params.shares];
-            from_adapter(launch.run(groups, &params).remove(0))
+            from_adapter(launch.run(groups, &params, params.cost()).remove(0))
         }
         _ => Tensor::zeros(shape, &query.device()),
     };
@@ -164,7 +164,7 @@ pub fn select_rows(
     };
     let end = params.header as usize + oracle::REPORT_HEADER + 2 * tokens;
     let launch = launch.inout(on_adapter(report)?, end).output([kept.max(1)], DType::U32);
-    let mut outputs = launch.run([1, 1, 1], params);
+    let mut outputs = launch.run([1, 1, 1], params, params.cost());
     Some(Selected {
         rows: integers_from_adapter(outputs.remove(0)),
         is_key: integers_from_adapter(outputs.remove(1)),
@@ -179,14 +179,14 @@ pub fn gather_survivors(matrices: [&Tensor<2>; 3], index: &Tensor<1, Int>, count
         let [first, second, third] = widths.map(|width| width as u32);
         let params = GatherSurvivorsParams { rows: count as u32, first, second, third };
         let mut launch = Launch::new(GATHER_SURVIVORS).words(index, count);
-        for (matrix, width) in [x, mixed, angles].into_iter().zip(widths) {
-            launch = launch.somewhere(matrix, count * width);
+        for matrix in [x, mixed, angles] {
+            launch = launch.somewhere(matrix);
         }
         for width in widths {
             launch = launch.output([count, width], DType::F32);
         }
         let groups = [(first + second + third).div_ceil(64), params.rows, 1];
-        let mut gathered = launch.run(groups, &params).into_iter().map(from_adapter);
+        let mut gathered = launch.run(groups, &params, params.cost()).into_iter().map(from_adapter);
         return std::array::from_fn(|i| gathered.next().unwrap_or_else(|| matrices[i].clone()));
     }
     matrices.map(|matrix| gather_rows(matrix, index))
@@ -205,7 +205,7 @@ pub fn top_k(score: &Tensor<1>, preferred: &Tensor<1, Int>, k: usize) -> Tensor<
         let launch =
             Launch::new(TOP_K).floats(score, count).words(preferred, count).output([count], DType::U32);
         let groups = [params.count.div_ceil(TOP_K.workgroup[0]), 1, 1];
-        return integers_from_adapter(launch.run(groups, &params).remove(0));
+        return integers_from_adapter(launch.run(groups, &params, params.cost()).remove(0));
     }
     let mut is_top = vec![0; count];
     cpu::scores::top_k(&params, &host(score), &host_integers(preferred), &mut is_top);
@@ -226,7 +226,7 @@ pub fn compact(
         let launch = Launch::new(COMPACT).words(stays, count).words(is_key, count);
         let launch = launch.output([kept], DType::U32).output([kept], DType::U32);
         let groups = [params.count.div_ceil(COMPACT.workgroup[0]), 1, 1];
-        let mut outputs = launch.run(groups, &params);
+        let mut outputs = launch.run(groups, &params, params.cost());
         let index = integers_from_adapter(outputs.remove(0));
         return (index, integers_from_adapter(outputs.remove(0)));
     }

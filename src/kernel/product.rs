@@ -198,7 +198,7 @@ impl Operands {
             Some(y) => launch.inout(y, params.rows as usize * shape[1]),
             None => launch.output(shape, DType::F32),
         }
-        .run(groups, params)
+        .run(groups, params, params.cost(part.bits))
         .remove(0)
     }
 }

@@ -136,13 +136,12 @@ impl QuantisedMatrix {
                 };
                 let outputs = self.outputs().next_multiple_of(OUTPUTS_AT_ONCE);
                 let params = QuantisedParams { outputs: outputs as u32, ..params };
-                let row_of = |all: &Tensor<1, Int>| all.dims()[0] / outputs.max(1);
-                let launch = Launch::new(QUANTISED_ROWS).somewhere(words, row_of(all_words) * rows);
-                let launch = launch.somewhere(ranges, row_of(all_ranges) * rows).words(index, rows);
+                let launch = Launch::new(QUANTISED_ROWS).somewhere(words);
+                let launch = launch.somewhere(ranges).words(index, rows);
                 let launch = launch.output([rows, inputs], DType::F32);
                 let words = params.inputs / 32 * params.bits;
                 let groups = [words.div_ceil(QUANTISED_ROWS.workgroup[0]), params.rows, 1];
-                from_adapter(launch.run(groups, &params).remove(0))
+                from_adapter(launch.run(groups, &params, params.rows_cost()).remove(0))
             }
         }
     }

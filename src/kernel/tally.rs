@@ -11,6 +11,7 @@ use burn::tensor::Device;
 use burn_cubecl::CubeDevice;
 
 use super::Kernel;
+use crate::oracle::cost::Cost;
 
 /// Work queued by one thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -19,8 +20,10 @@ pub struct Tally {
     pub dispatches: u64,
     /// Kernels that the device had to build before it could run them.
     pub pipelines: u64,
-    /// Bytes of kernels' inputs, each counted once a run.
-    pub bytes_read: u64,
+    /// Floating-point operations of kernels.
+    pub flops: u64,
+    /// Bytes of what kernels read and write, each operand counted once a run.
+    pub bytes: u64,
     /// Transfers to the device: inputs, and parameters of kernels where it does not hold the same ones already.
     pub host_writes: u64,
     /// Bytes of those.
@@ -40,7 +43,8 @@ impl Tally {
         Self {
             dispatches: count(self.dispatches, other.dispatches),
             pipelines: count(self.pipelines, other.pipelines),
-            bytes_read: count(self.bytes_read, other.bytes_read),
+            flops: count(self.flops, other.flops),
+            bytes: count(self.bytes, other.bytes),
             host_writes: count(self.host_writes, other.host_writes),
             host_write_bytes: count(self.host_write_bytes, other.host_write_bytes),
             read_backs: count(self.read_backs, other.read_backs),
@@ -97,7 +101,8 @@ thread_local! {
         Cell::new(Tally {
             dispatches: 0,
             pipelines: 0,
-            bytes_read: 0,
+            flops: 0,
+            bytes: 0,
             host_writes: 0,
             host_write_bytes: 0,
             read_backs: 0,
@@ -121,13 +126,14 @@ fn add(more: Tally) {
     TALLY.set(tally);
 }
 
-/// Counts a run of `kernel`, which reads so many bytes of its inputs, with these parameters.
-pub(super) fn note(kernel: &Kernel, device: &CubeDevice, bytes_read: u64, params: &[u64]) {
+/// Counts a run of `kernel`, which costs so much, with these parameters.
+pub(super) fn note(kernel: &Kernel, device: &CubeDevice, cost: Cost, params: &[u64]) {
     let is_new = HELD.with_borrow_mut(|held| held.entry(device.clone()).or_default().is_new(params));
     add(Tally {
         dispatches: 1,
         pipelines: u64::from(is_built_for(kernel, device)),
-        bytes_read,
+        flops: cost.flops,
+        bytes: cost.bytes,
         ..Tally::default()
     });
     if is_new {

@@ -24,7 +24,7 @@ pub fn window_similarity(x: &Tensor<2>, params: WindowSimilarityParams) -> Tenso
         let launch = Launch::new(WINDOW_SIMILARITY)
             .floats(adapter, (rows * params.width) as usize)
             .output([count], DType::F32);
-        return from_adapter(launch.run([count as u32, 1, 1], &params).remove(0));
+        return from_adapter(launch.run([count as u32, 1, 1], &params, params.cost()).remove(0));
     }
     let mut similarity = vec![0.0; count];
     cpu::scores::window_similarity(&params, &host(x), &mut similarity);
@@ -34,15 +34,14 @@ pub fn window_similarity(x: &Tensor<2>, params: WindowSimilarityParams) -> Tenso
 /// Every token as the mean of its rows; see [`oracle::window_merge`].
 pub fn window_merge(x: &Tensor<2>, member: &Tensor<2, Int>) -> Tensor<2> {
     let ([_, width], [tokens, members]) = (x.dims(), member.dims());
-    let x_count = x.shape().num_elements();
     let params = WindowMergeParams { tokens: tokens as u32, members: members as u32, width: width as u32 };
     if let (Some(x), Some(member)) = (on_adapter(x), integers_on_adapter(member)) {
         let groups = [params.width.div_ceil(WINDOW_MERGE.workgroup[0]), params.tokens, 1];
         let launch = Launch::new(WINDOW_MERGE)
-            .somewhere(x, x_count)
+            .somewhere(x)
             .words(member, tokens * members)
             .output([tokens, width], DType::F32);
-        return from_adapter(launch.run(groups, &params).remove(0));
+        return from_adapter(launch.run(groups, &params, params.cost()).remove(0));
     }
     let mut merged = vec![0.0; tokens * width];
     oracle::window_merge(&params, &host(x), &host_integers(member), &mut merged);

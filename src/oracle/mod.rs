@@ -5,6 +5,7 @@
 //! [CPU path's implementation](crate::cpu), is right when it agrees with its oracle up to the rounding that follows from
 //! f32 and the sizes.
 
+pub mod cost;
 pub mod decode;
 pub mod nn;
 pub mod prefill;
