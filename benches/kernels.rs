@@ -137,7 +137,7 @@ fn attentions(rows: usize, columns: usize, heads: usize, head_dim: usize, device
         let variants = Variants { attention: *is_tiled, ..Variants::default() };
         let (query, key, value) = (&query, &key, &value);
         candidates.push(Candidate::new(if *is_tiled { "tiles" } else { "rows" }, move || {
-            attention(query, key, value, columns, columns, variants).output
+            attention(query, key, value, columns, columns, None, variants).output
         }));
     }
     let flops = 4.0 * (rows * columns * heads * head_dim) as f64;

@@ -1,7 +1,8 @@
 //! Which kernels suit a device: tried once, then remembered on disk.
 //!
 //! Tiles in workgroup memory pay where barriers are cheap, which no capability tells. So all variants of a kernel are run
-//! on a small piece of real work when a device is opened for the first time. What was found holds for the process, and
+//! on a small piece of real work when a device is opened for the first time, and the time that takes bounds what the device
+//! is given at once. What was found holds for the process, and
 //! is kept in `kernels.json` in this program's cache folder, under the adapter's name and driver; deleting the file has
 //! the next start try again. On the CPU path there is nothing to try.
 
@@ -21,13 +22,14 @@ use crate::{
         attention::attention,
         product::{Around, product},
         quantised::QuantisedMatrix,
+        submission,
         variants::{Unpack, Variants},
     },
 };
 
 const STEP: &str = "compare kernels on the device";
 /// Changes with the kernels that are compared.
-const KERNELS: u32 = 5;
+const KERNELS: u32 = 6;
 /// Measured runs of a variant, of which the fastest counts.
 const RUNS: usize = 2;
 /// Workgroup memory that the kernels over tiles need.
@@ -55,11 +57,9 @@ pub(crate) fn variants(device: &Device, name: &str, max_workgroup_bytes: u32) ->
     let variants = match remembered.get(&key) {
         Some(variants) => *variants,
         None => {
-            let variants = Variants {
-                attention: tiled_attention_is_faster(device)?,
-                unpack: fastest_unpack(device)?,
-                ..Variants::default()
-            };
+            let (unpack, submission_flops) = fastest_unpack(device)?;
+            let attention = tiled_attention_is_faster(device)?;
+            let variants = Variants { attention, unpack, submission_flops, ..Variants::default() };
             tracing::info!(adapter = name, ?variants, "compared kernels");
             remembered.insert(key.clone(), variants);
             write(&remembered);
@@ -118,19 +118,20 @@ fn tiled_attention_is_faster(device: &Device) -> Result<bool> {
     let (query, key, value) = (heads(), heads(), heads());
     let time_of = |is_tiled| {
         let variants = Variants { attention: is_tiled, ..Variants::default() };
-        time(|| drop(attention(&query, &key, &value, ROWS, 0, variants)), device)
+        time(|| drop(attention(&query, &key, &value, ROWS, 0, None, variants)), device)
     };
     Ok(time_of(true)? < time_of(false)?)
 }
 
-/// The fastest way to multiply many rows.
-fn fastest_unpack(device: &Device) -> Result<Unpack> {
+/// The fastest way to multiply many rows, and the operations that the device may be given at once, by the time that takes.
+fn fastest_unpack(device: &Device) -> Result<(Unpack, u64)> {
+    const ROWS: usize = 128;
     const SIDE: usize = 512;
     let Some(matrix) = QuantisedMatrix::arbitrary(SIDE, SIDE, 4, device, true).operand() else {
-        return Ok(Unpack::default());
+        return Ok((Unpack::default(), 0));
     };
     let matrix = [matrix];
-    let x = Tensor::<2>::random([128, SIDE], Distribution::Default, device);
+    let x = Tensor::<2>::random([ROWS, SIDE], Distribution::Default, device);
     let mut fastest = (Duration::MAX, Unpack::default());
     for unpack in Unpack::ALL {
         let variants = Variants { unpack, ..Variants::default() };
@@ -139,5 +140,6 @@ fn fastest_unpack(device: &Device) -> Result<Unpack> {
             fastest = (taken, unpack);
         }
     }
-    Ok(fastest.1)
+    let (time, unpack) = fastest;
+    Ok((unpack, submission::measured(2 * (ROWS * SIDE * SIDE) as u64, time)))
 }

@@ -1,18 +1,19 @@
 //! The attention kernels and what surrounds them on an adapter, each against its oracle.
 
-use crate::common::{attention_params, noise};
+use crate::common::{WINDOWS, attention_params, noise, positions};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect,
     device::Compute,
     kernel::{
         self,
-        attention::{Heads, Rotary},
+        attention::{Heads, Rotary, Window},
+        tally,
         variants::{Unpack, Variants},
     },
     oracle::{
         decode::{self, AttentionJoinParams, BEST, BestTokensParams, MostLikelyParams},
-        nn::{self, NormParams, RotaryAppendParams},
+        nn::{self, AttentionParams, NormParams, RotaryAppendParams},
     },
 };
 
@@ -52,9 +53,10 @@ fn assert_attention(
 ) {
     let columns = rows + past;
     let (count, key_heads, head_dim) = heads;
-    for sees_all in [false, true] {
-        let past = if sees_all { columns } else { past };
-        let params = attention_params((rows, columns, past), heads);
+    let causal = WINDOWS.map(|window| (past, window));
+    for (past, tokens) in causal.into_iter().chain([(columns, 0)]) {
+        let params = AttentionParams { window: tokens, ..attention_params((rows, columns, past), heads) };
+        let positions = positions(columns + room);
         let query = noise(1, rows * count * head_dim);
         // What lies beyond the columns must not be read.
         let mut key = noise(2, columns * key_heads * head_dim);
@@ -62,12 +64,14 @@ fn assert_attention(
         key.resize((columns + room) * key_heads * head_dim, f32::NAN);
         value.resize((columns + room) * key_heads * head_dim, f32::NAN);
         let (mut mixed, mut log_sum) = (vec![0.0; query.len()], vec![0.0; rows * count]);
-        nn::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
+        nn::attention(&params, &query, &key, &value, &positions, &mut mixed, &mut log_sum);
 
         let shape = [columns + room, key_heads, head_dim];
         let query = tensor(&query, [rows, count, head_dim], device);
         let (key, value) = (tensor(&key, shape, device), tensor(&value, shape, device));
-        let found = kernel::attention::attention(&query, &key, &value, columns, past, variants);
+        let positions = kernel::integers(positions, [columns + room], device);
+        let window = (tokens > 0).then_some(Window { tokens, positions: &positions });
+        let found = kernel::attention::attention(&query, &key, &value, columns, past, window, variants);
         // Scores are sums of `head_dim` products below 1, scaled; weights of values below 1 sum to 1.
         let tolerance = (head_dim + columns) as f32 * f32::EPSILON;
         let what = format!("{params:?}, {variants:?}");
@@ -115,8 +119,13 @@ fn assert_few_rows(variants: Variants) {
 }
 
 /// Tiles for many rows; and what a software adapter runs.
-const TILED: Variants =
-    Variants { attention: true, unpack: Unpack::Registers, planes: false, is_software: false };
+const TILED: Variants = Variants {
+    attention: true,
+    unpack: Unpack::Registers,
+    planes: false,
+    is_software: false,
+    submission_flops: 0,
+};
 const SOFTWARE: Variants = Variants { attention: false, is_software: true, ..TILED };
 
 #[test]
@@ -129,6 +138,20 @@ fn attention_rows() {
     assert_many_rows(Variants::default());
     assert_many_rows(SOFTWARE);
     assert_few_rows(SOFTWARE);
+}
+
+/// On a device that is given so little at once that rows are cut into two dispatches.
+#[test]
+fn attention_in_pieces() {
+    let device = adapter();
+    for attention in VARIANTS {
+        // 64 rows to 130 columns of 128 components.
+        let variants = Variants { attention, submission_flops: 4 * 128 * 130 * 64, ..Variants::default() };
+        let before = tally::so_far();
+        assert_attention((130, 0, 1), (1, 1, 128), variants, &device);
+        let dispatches = (tally::so_far() - before).dispatches;
+        assert_eq!(dispatches, 5 * 3, "three pieces each");
+    }
 }
 
 #[test]
@@ -145,7 +168,7 @@ fn attention_join() {
     let (query, key, value) =
         (noise(1, head_dim), noise(2, columns * head_dim), noise(3, columns * head_dim));
     let (mut expected, mut expected_log) = ([0.0; 8], [0.0]);
-    nn::attention(&params, &query, &key, &value, &mut expected, &mut expected_log);
+    nn::attention(&params, &query, &key, &value, &[], &mut expected, &mut expected_log);
     let (mut sums, mut totals) = (Vec::new(), Vec::new());
     for tile in key.chunks(64 * head_dim).zip(value.chunks(64 * head_dim)) {
         let scores: Vec<f32> = tile.0.chunks(head_dim).map(|k| params.scale * dot(&query, k)).collect();
@@ -180,7 +203,7 @@ fn attention_of_packed_rows() {
         };
         let params = attention_params((rows, rows, rows), (heads, heads, head_dim));
         let (mut mixed, mut log_sum) = (vec![0.0; rows * width], vec![0.0; rows * heads]);
-        nn::attention(&params, &part(0), &part(1), &part(2), &mut mixed, &mut log_sum);
+        nn::attention(&params, &part(0), &part(1), &part(2), &[], &mut mixed, &mut log_sum);
         for device in [Device::flex(), device.clone()] {
             let projected = tensor(&projected, [rows, 3 * width], &device);
             for is_tiled in VARIANTS {
@@ -225,7 +248,8 @@ fn rotary_append() {
             let (mut found_keys, mut found_values) =
                 (tensor(&held, shape, &device), tensor(&held, shape, &device));
             let projected = tensor(&projected, [rows, (queries + 2 * key_heads) * dim], &device);
-            let rotary = Rotary { table: tensor(&table, [first + rows, dim], &device), first };
+            let rotary =
+                Rotary { table: tensor(&table, [first + rows, dim], &device), first, positions: None };
             let found = kernel::attention::rotary_append(
                 &projected,
                 &rotary,

@@ -131,7 +131,7 @@ fn only_layers_behind_the_last_feature_are_beyond_it() {
 }
 
 #[test]
-fn a_mistral_decoder_is_taken_where_its_window_has_no_effect() {
+fn the_window_of_a_mistral_decoder_counts_where_it_is_shorter_than_the_context() {
     let mistral = |window: Value| {
         let text =
             json!({ "model_type": "mistral", "max_position_embeddings": 8192, "sliding_window": window });
@@ -139,9 +139,13 @@ fn a_mistral_decoder_is_taken_where_its_window_has_no_effect() {
     };
     let text = mistral(Value::Null).expect("no window");
     assert_eq!((text.num_key_value_heads, text.intermediate_size, text.sliding_window), (8, 14_336, None));
-    assert_eq!(mistral(json!(8192)).expect("a window of every position").sliding_window, Some(8192));
-    let message = mistral(json!(4096)).unwrap_err().to_string();
-    assert!(message.contains("text_config.sliding_window: a window of 4096 tokens"), "{message}");
+    assert_eq!(text.window(), None);
+    let text = mistral(json!(8192)).expect("a window of every position");
+    assert_eq!((text.sliding_window, text.window()), (Some(8192), None));
+    let text = mistral(json!(4096)).expect("a window that is shorter");
+    assert_eq!((text.sliding_window, text.window()), (Some(4096), Some(4096)));
+    let message = mistral(json!(0)).unwrap_err().to_string();
+    assert!(message.contains("text_config.sliding_window"), "{message}");
 }
 
 #[test]

@@ -124,6 +124,8 @@ fn filters() {
         head_dim: 128,
         scale: 1.0,
         shares: 4,
+        own: 576,
+        window: 0,
     };
     let bytes = 4 * (9 * 4_096 + 9 * 32 + 576 * 4_096 + 4 * 5_184);
     assert_eq!(text.cost(), Cost { flops: 5_184 * 257 * 32, bytes });

@@ -12,14 +12,14 @@ use mustdrop::{
     },
     oracle::{
         self,
-        nn::{NormParams, RotaryParams},
+        nn::{AttentionParams, NormParams, RotaryParams},
         prefill::{TextAttentionParams, TopKParams},
         vision::WindowSimilarityParams,
     },
 };
 use proptest::prelude::*;
 
-use crate::common::{attention_params, noise};
+use crate::common::{WINDOWS, attention_params, noise, positions};
 
 /// Asserts `|found - expected| <= tolerance * max(1, |expected|)` everywhere.
 fn assert_near(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
@@ -53,24 +53,29 @@ const SIZES: [(usize, usize, usize); 8] = [
 fn attention_and_its_log_sum_exp() {
     for ((rows, columns, past), heads) in SIZES.into_iter().flat_map(|size| HEADS.map(|heads| (size, heads)))
     {
-        let params = attention_params((rows, columns, past), heads);
-        let (heads, key_heads, head_dim) = heads;
-        let query = noise(1, rows * heads * head_dim);
-        let mut key = noise(2, columns * key_heads * head_dim);
-        let mut value = noise(3, columns * key_heads * head_dim);
-        // A cache has room behind its rows, which must not be read.
-        key.resize((columns + 3) * key_heads * head_dim, f32::NAN);
-        value.resize((columns + 3) * key_heads * head_dim, f32::NAN);
-        let (mut mixed, mut log_sum) = (vec![0.0; query.len()], vec![0.0; rows * heads]);
-        oracle::nn::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
-        let (mut found, mut logs, mut alone) =
-            (vec![f32::NAN; query.len()], vec![f32::NAN; rows * heads], vec![f32::NAN; rows * heads]);
-        attention::attention(&params, &query, &key, &value, &mut found, &mut logs);
-        attention::log_sum_exp(&params, &query, &key, &mut alone);
-        let what = format!("{params:?}");
-        assert_near(&found, &mixed, rounding(columns), &what);
-        assert_near(&logs, &log_sum, rounding(columns), &what);
-        assert_eq!(alone, logs, "{what}");
+        // Rows that all see everything look as far back as they like.
+        for window in if past < columns { &WINDOWS[..] } else { &[0] } {
+            let params =
+                AttentionParams { window: *window, ..attention_params((rows, columns, past), heads) };
+            let positions = positions(columns + 3);
+            let (heads, key_heads, head_dim) = heads;
+            let query = noise(1, rows * heads * head_dim);
+            let mut key = noise(2, columns * key_heads * head_dim);
+            let mut value = noise(3, columns * key_heads * head_dim);
+            // A cache has room behind its rows, which must not be read.
+            key.resize((columns + 3) * key_heads * head_dim, f32::NAN);
+            value.resize((columns + 3) * key_heads * head_dim, f32::NAN);
+            let (mut mixed, mut log_sum) = (vec![0.0; query.len()], vec![0.0; rows * heads]);
+            oracle::nn::attention(&params, &query, &key, &value, &positions, &mut mixed, &mut log_sum);
+            let (mut found, mut logs, mut alone) =
+                (vec![f32::NAN; query.len()], vec![f32::NAN; rows * heads], vec![f32::NAN; rows * heads]);
+            attention::attention(&params, &query, &key, &value, &positions, &mut found, &mut logs);
+            attention::log_sum_exp(&params, &query, &key, &positions, &mut alone);
+            let what = format!("{params:?}");
+            assert_near(&found, &mixed, rounding(columns), &what);
+            assert_near(&logs, &log_sum, rounding(columns), &what);
+            assert_eq!(alone, logs, "{what}");
+        }
     }
 }
 
@@ -83,18 +88,38 @@ fn attention_of_one_row() {
             (3000, (6, 6, 100)),
         ])
     {
-        let params = attention_params((1, columns, columns), (heads, key_heads, head_dim));
-        let query = noise(1, heads * head_dim);
-        let mut key = noise(2, columns * key_heads * head_dim);
-        let mut value = noise(3, columns * key_heads * head_dim);
-        key.resize((columns + 3) * key_heads * head_dim, f32::NAN);
-        value.resize((columns + 3) * key_heads * head_dim, f32::NAN);
-        let (mut expected, mut found) = (vec![0.0; query.len()], vec![f32::NAN; query.len()]);
-        let (mut expected_log, mut found_log) = (vec![0.0; heads], vec![f32::NAN; heads]);
-        oracle::nn::attention(&params, &query, &key, &value, &mut expected, &mut expected_log);
-        attention::cached_attention(&params, &query, &key, &value, &mut found, &mut found_log);
-        assert_near(&found, &expected, rounding(columns), &format!("{params:?}"));
-        assert_near(&found_log, &expected_log, rounding(columns), &format!("{params:?}"));
+        for window in WINDOWS {
+            let sizes = (1, columns, columns - 1);
+            let params = AttentionParams { window, ..attention_params(sizes, (heads, key_heads, head_dim)) };
+            let positions = positions(columns);
+            let query = noise(1, heads * head_dim);
+            let mut key = noise(2, columns * key_heads * head_dim);
+            let mut value = noise(3, columns * key_heads * head_dim);
+            key.resize((columns + 3) * key_heads * head_dim, f32::NAN);
+            value.resize((columns + 3) * key_heads * head_dim, f32::NAN);
+            let (mut expected, mut found) = (vec![0.0; query.len()], vec![f32::NAN; query.len()]);
+            let (mut expected_log, mut found_log) = (vec![0.0; heads], vec![f32::NAN; heads]);
+            oracle::nn::attention(
+                &params,
+                &query,
+                &key,
+                &value,
+                &positions,
+                &mut expected,
+                &mut expected_log,
+            );
+            attention::cached_attention(
+                &params,
+                &query,
+                &key,
+                &value,
+                &positions,
+                &mut found,
+                &mut found_log,
+            );
+            assert_near(&found, &expected, rounding(columns), &format!("{params:?}"));
+            assert_near(&found_log, &expected_log, rounding(columns), &format!("{params:?}"));
+        }
     }
 }
 
@@ -254,31 +279,36 @@ fn attention_that_vision_tokens_receive() {
     for ((heads, key_heads, head_dim), (rows, first, columns)) in HEADS.into_iter().flat_map(|heads| {
         [(1, 0, 1), (5, 3, 31), (64, 1, 65), (65, 35, 576), (130, 0, 33)].map(|size| (heads, size))
     }) {
-        let params = TextAttentionParams {
-            rows: rows as u32,
-            asked: 0,
-            first: first as u32,
-            columns: columns as u32,
-            heads: heads as u32,
-            key_heads: key_heads as u32,
-            head_dim: head_dim as u32,
-            scale: 1.0 / (head_dim as f32).sqrt(),
-            shares: 1,
-        };
-        let query = noise(1, rows * heads * head_dim);
-        let key = noise(2, (first + columns + 2) * key_heads * head_dim);
-        // Denominators as they are about: many keys, so that weights stay below 1.
-        let log_sum: Vec<f32> =
-            noise(3, rows * heads).into_iter().map(|x| x + (columns as f32).ln() + 4.0).collect();
-        let mut expected = [vec![0.0; columns], vec![0.0; columns]];
-        let [sum, max] = &mut expected;
-        let mut weights = vec![0.0; rows * columns];
-        oracle::prefill::text_attention(&params, &query, &key, &log_sum, &mut weights);
-        oracle::prefill::attention_received(&params, &weights, sum, max);
-        let (mut sum, mut max) = (vec![f32::NAN; columns], vec![f32::NAN; columns]);
-        scores::text_attention(&params, &query, &key, &log_sum, &mut sum, &mut max);
-        assert_near(&sum, &expected[0], rounding(rows * head_dim), &format!("{params:?}"));
-        assert_near(&max, &expected[1], rounding(rows * head_dim), &format!("{params:?}"));
+        for window in WINDOWS {
+            let params = TextAttentionParams {
+                rows: rows as u32,
+                asked: 0,
+                first: first as u32,
+                columns: columns as u32,
+                heads: heads as u32,
+                key_heads: key_heads as u32,
+                head_dim: head_dim as u32,
+                scale: 1.0 / (head_dim as f32).sqrt(),
+                shares: 1,
+                own: (first + columns) as u32,
+                window,
+            };
+            let positions = positions(first + columns + rows);
+            let query = noise(1, rows * heads * head_dim);
+            let key = noise(2, (first + columns + 2) * key_heads * head_dim);
+            // Denominators as they are about: many keys, so that weights stay below 1.
+            let log_sum: Vec<f32> =
+                noise(3, rows * heads).into_iter().map(|x| x + (columns as f32).ln() + 4.0).collect();
+            let mut expected = [vec![0.0; columns], vec![0.0; columns]];
+            let [sum, max] = &mut expected;
+            let mut weights = vec![0.0; rows * columns];
+            oracle::prefill::text_attention(&params, &query, &key, &log_sum, &positions, &mut weights);
+            oracle::prefill::attention_received(&params, &weights, sum, max);
+            let (mut sum, mut max) = (vec![f32::NAN; columns], vec![f32::NAN; columns]);
+            scores::text_attention(&params, &query, &key, &log_sum, &positions, &mut sum, &mut max);
+            assert_near(&sum, &expected[0], rounding(rows * head_dim), &format!("{params:?}"));
+            assert_near(&max, &expected[1], rounding(rows * head_dim), &format!("{params:?}"));
+        }
     }
 }
 

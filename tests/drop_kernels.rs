@@ -1,15 +1,21 @@
 //! The kernels of the three dropping stages against their oracles, at sizes that straddle their workgroups.
 
-use crate::common::{attention_params, noise};
+use crate::common::{WINDOWS, attention_params, noise, positions};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect,
     device::Compute,
-    kernel::{self, prefill::Received, variants::Variants},
+    kernel::{
+        self,
+        attention::Window,
+        prefill::{Received, text_attention as text_attention_of},
+        variants::Variants,
+    },
     oracle,
 };
 use oracle::{
     decode::GatherRowsParams,
+    nn::AttentionParams,
     prefill::{CompactParams, GatherSurvivorsParams, TextAttentionParams, TopKParams},
     vision::{ABSENT, WindowMergeParams, WindowSimilarityParams},
 };
@@ -114,7 +120,7 @@ fn log_sum_exp() {
             let (q, k) = (noise(3, rows * heads * head_dim), noise(4, columns * key_heads * head_dim));
             let params = attention_params((rows, columns, columns), (heads, key_heads, head_dim));
             let mut expected = vec![0.0; rows * heads];
-            oracle::nn::log_sum_exp(&params, &q, &k, &mut expected);
+            oracle::nn::log_sum_exp(&params, &q, &k, &[], &mut expected);
             for device in both() {
                 let q = on(&device, &q, [rows, heads, head_dim]);
                 let k = on(&device, &k, [columns, key_heads, head_dim]);
@@ -133,46 +139,81 @@ fn text_attention() {
             let all = first + columns + rows;
             let (q, k) = (noise(5, rows * heads * head_dim), noise(6, all * key_heads * head_dim));
             let mut log_sum = vec![0.0; rows * heads];
-            let params = attention_params((rows, all, first + columns), (heads, key_heads, head_dim));
-            oracle::nn::log_sum_exp(&params, &q, &k, &mut log_sum);
-            let mut params = TextAttentionParams {
-                rows: params.rows,
-                asked: 0,
-                first: first as u32,
-                columns: columns as u32,
-                heads: params.heads,
-                key_heads: params.key_heads,
-                head_dim: params.head_dim,
-                scale: params.scale,
-                shares: 1,
-            };
-            let mut weights = vec![0.0; rows * columns];
-            oracle::prefill::text_attention(&params, &q, &k, &log_sum, &mut weights);
-            let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
-            oracle::prefill::attention_received(&params, &weights, &mut sum, &mut max);
-            assert!(sum.iter().all(|sum| *sum > 0.0) && sum.iter().sum::<f32>() <= rows as f32 * 1.001);
+            for window in WINDOWS {
+                let sizes = (rows, all, first + columns);
+                let params =
+                    AttentionParams { window, ..attention_params(sizes, (heads, key_heads, head_dim)) };
+                let positions = positions(all);
+                oracle::nn::log_sum_exp(&params, &q, &k, &positions, &mut log_sum);
+                let mut params = TextAttentionParams {
+                    rows: params.rows,
+                    asked: 0,
+                    first: first as u32,
+                    columns: columns as u32,
+                    heads: params.heads,
+                    key_heads: params.key_heads,
+                    head_dim: params.head_dim,
+                    scale: params.scale,
+                    shares: 1,
+                    own: (first + columns) as u32,
+                    window,
+                };
+                let mut weights = vec![0.0; rows * columns];
+                oracle::prefill::text_attention(&params, &q, &k, &log_sum, &positions, &mut weights);
+                let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
+                oracle::prefill::attention_received(&params, &weights, &mut sum, &mut max);
+                assert!(window > 0 || sum.iter().all(|sum| *sum > 0.0));
+                assert!(sum.iter().sum::<f32>() <= rows as f32 * 1.001);
 
-            for device in both() {
-                // Rows before those that are asked.
-                let asked = rows % 3;
-                let before =
-                    |values: &[f32], width: usize| [noise(7, asked * width), values.to_vec()].concat();
-                let queries = on(&device, &before(&q, heads * head_dim), [asked + rows, heads, head_dim]);
-                let keys = strided(on(&device, &k, [all, key_heads, head_dim]));
-                let sums = on(&device, &before(&log_sum, heads), [asked + rows, heads]);
-                let tokens = (first, columns);
-                match kernel::prefill::text_attention(&strided(queries), &keys, &sums, asked, tokens) {
-                    // Relative to the weights, which sum to at most 1 a row.
-                    Received::Reduced { sum: found_sum, max: found_max } => {
-                        assert_near(&values(found_sum), &sum, 64.0 * f32::EPSILON, &format!("{params:?}"));
-                        assert_near(&values(found_max), &max, 16.0 * f32::EPSILON, &format!("{params:?}"));
-                    }
-                    Received::Weights { weights: found, .. } => {
-                        params.shares = found.dims()[0] as u32;
-                        assert_eq!(found.dims(), [heads.min(4), rows, columns]);
-                        let mut expected = vec![0.0; heads.min(4) * rows * columns];
-                        oracle::prefill::text_attention(&params, &q, &k, &log_sum, &mut expected);
-                        assert_near(&values(found), &expected, 64.0 * f32::EPSILON, &format!("{params:?}"));
+                for device in both() {
+                    // Rows before those that are asked.
+                    let asked = rows % 3;
+                    let before =
+                        |values: &[f32], width: usize| [noise(7, asked * width), values.to_vec()].concat();
+                    let queries = on(&device, &before(&q, heads * head_dim), [asked + rows, heads, head_dim]);
+                    let keys = strided(on(&device, &k, [all, key_heads, head_dim]));
+                    let sums = on(&device, &before(&log_sum, heads), [asked + rows, heads]);
+                    let tokens = (first, columns);
+                    let positions_there = kernel::integers(positions.clone(), [all], &device);
+                    let window =
+                        (window > 0).then_some(Window { tokens: window, positions: &positions_there });
+                    // The cache holds what is before the rows of the pass, which begins `asked` rows earlier.
+                    let past = first + columns - asked;
+                    match text_attention_of(&strided(queries), &keys, &sums, asked, tokens, past, window) {
+                        // Relative to the weights, which sum to at most 1 a row.
+                        Received::Reduced { sum: found_sum, max: found_max } => {
+                            assert_near(
+                                &values(found_sum),
+                                &sum,
+                                64.0 * f32::EPSILON,
+                                &format!("{params:?}"),
+                            );
+                            assert_near(
+                                &values(found_max),
+                                &max,
+                                16.0 * f32::EPSILON,
+                                &format!("{params:?}"),
+                            );
+                        }
+                        Received::Weights { weights: found, .. } => {
+                            params.shares = found.dims()[0] as u32;
+                            assert_eq!(found.dims(), [heads.min(4), rows, columns]);
+                            let mut expected = vec![0.0; heads.min(4) * rows * columns];
+                            oracle::prefill::text_attention(
+                                &params,
+                                &q,
+                                &k,
+                                &log_sum,
+                                &positions,
+                                &mut expected,
+                            );
+                            assert_near(
+                                &values(found),
+                                &expected,
+                                64.0 * f32::EPSILON,
+                                &format!("{params:?}"),
+                            );
+                        }
                     }
                 }
             }

@@ -19,6 +19,7 @@ mod doctor;
 mod drop;
 mod drop_kernels;
 mod eval;
+mod family;
 mod generate;
 mod gguf;
 mod golden;

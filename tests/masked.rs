@@ -38,8 +38,12 @@ struct Both {
 type Shown = (usize, usize, [usize; FILTERS.len()]);
 
 impl Both {
-    fn new(compute: &Compute, head_dim: usize, what: &str) -> Self {
-        let tiny = Tiny::of(LAYERS, head_dim);
+    fn new(compute: &Compute, head_dim: usize, window: Option<usize>, what: &str) -> Self {
+        let mut tiny = Tiny::of(LAYERS, head_dim);
+        if let Some(window) = window {
+            tiny.config["text_config"]["model_type"] = "mistral".into();
+            tiny.config["text_config"]["sliding_window"] = window.into();
+        }
         let config = ModelConfig::parse(tiny.config.to_string().as_bytes(), "config.json".as_ref());
         let masked = MaskedDecoder::new(&config.expect("a configuration").text, |name| {
             // The tiny checkpoint has the names of transformers before 4.52.
@@ -57,7 +61,7 @@ impl Both {
             masked,
             seen: 0,
             compute: compute.clone(),
-            what: format!("{what}, heads of {head_dim}"),
+            what: format!("{what}, heads of {head_dim}, window {window:?}"),
         }
     }
 
@@ -155,8 +159,8 @@ fn steps_and_turns_behind_dropped_tokens_equal_a_dense_model_with_them_hidden() 
     ];
     for (name, compute) in computes() {
         for (kind, rules) in &kinds {
-            for head_dim in [6, 8] {
-                let mut both = Both::new(&compute, head_dim, &format!("{name}, {kind}"));
+            for (head_dim, window) in [(8, None), (6, Some(13)), (8, Some(40))] {
+                let mut both = Both::new(&compute, head_dim, window, &format!("{name}, {kind}"));
                 let pictures = [(3, 30, [12, 7, 5]), (35, 17, [9, 9, 2])];
                 both.prefill(57, &pictures, rules);
                 (0..8).for_each(|step| both.text(&[step * 5 % VOCABULARY as u32]));

@@ -1,8 +1,8 @@
 // Attention of a few rows to a layer's cache, for decoding: each workgroup a row and head, and 64 columns of the cache, so
 // that a single row still fills a device (FlashDecoding); heads have at most 256 components. attention_join adds up what the workgroups leave.
 
-@group(0) @binding(3) var<storage, read_write> sums: array<vec4<f32>>;  // [rows, heads, tiles, head_dim / 4]
-@group(0) @binding(4) var<storage, read_write> totals: array<vec2<f32>>; // [rows, heads, tiles]: highest score, sum of weights
+@group(0) @binding(4) var<storage, read_write> sums: array<vec4<f32>>;  // [rows, heads, tiles, head_dim / 4]
+@group(0) @binding(5) var<storage, read_write> totals: array<vec2<f32>>; // [rows, heads, tiles]: highest score, sum of weights
 
 const WORKGROUP_SIZE: u32 = 128u;
 const COLUMNS: u32 = 64u; // of a tile
@@ -27,8 +27,9 @@ fn attention_split(
     let places = places_of(head);
     let first = group.x * COLUMNS;
     let visible = visible_to(row);
-    // Of the tile; 0 behind what the row sees.
-    let count = min(COLUMNS, max(visible, first) - first);
+    let hidden = first_to(row);
+    // Of the tile; 0 behind what the row sees and before it.
+    let count = select(min(COLUMNS, max(visible, first) - first), 0u, first + COLUMNS <= hidden);
     if thread < quads {
         row_query[thread] = query[(row * places.query_stride + head) * quads + thread] * params.scale;
     }
@@ -50,7 +51,7 @@ fn attention_split(
         for (var share = 0u; share < SHARES; share++) {
             score += parts[thread * SHARES + share];
         }
-        scores[thread] = select(LOWEST, score, thread < count);
+        scores[thread] = select(LOWEST, score, thread < count && first + thread >= hidden);
     }
     workgroupBarrier();
     var highest = LOWEST;

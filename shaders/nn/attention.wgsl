@@ -1,8 +1,8 @@
 // Attention of many rows, for prefill (FlashAttention-2, arXiv 2307.08691): scores live in workgroup memory, a tile of
 // keys at a time, for heads of at most 128 components. Each row's log-sum-exp comes along, from which filters compute single attention weights.
 
-@group(0) @binding(3) var<storage, read_write> mixed: array<vec4<f32>>; // [rows, heads, head_dim / 4]
-@group(0) @binding(4) var<storage, read_write> log_sum: array<f32>;     // [rows, heads]
+@group(0) @binding(4) var<storage, read_write> mixed: array<vec4<f32>>; // [rows, heads, head_dim / 4]
+@group(0) @binding(5) var<storage, read_write> log_sum: array<f32>;     // [rows, heads]
 
 const ROWS: u32 = 16u;    // of a workgroup
 const COLUMNS: u32 = 16u; // of a tile
@@ -15,6 +15,7 @@ var<workgroup> rows_tile: array<vec4<f32>, ROWS * (QUADS + 1u)>;
 var<workgroup> columns_tile: array<vec4<f32>, COLUMNS * (QUADS + 1u)>;
 var<workgroup> scores: array<f32, ROWS * COLUMNS>;
 var<workgroup> weights: array<f32, ROWS * COLUMNS>;
+var<workgroup> first_tile: u32;
 
 // One row of threads a query; the y axis of the grid is the head.
 @compute @workgroup_size(SHARES, ROWS)
@@ -23,7 +24,7 @@ fn attention(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let first = group.x * ROWS;
+    let first = params.start + group.x * ROWS;
     let row = first + local.y;
     let head = group.y;
     let quads = params.head_dim / 4u;
@@ -46,7 +47,11 @@ fn attention(
     // What the last row of the tile sees, all rows' tiles end at.
     let end = min(params.columns, params.past + min(first + ROWS, params.rows));
     let visible = visible_to(row);
-    for (var tile = 0u; tile < end; tile += COLUMNS) {
+    let hidden = first_to(min(row, params.rows - 1u));
+    if thread == 0u {
+        first_tile = hidden / COLUMNS * COLUMNS;
+    }
+    for (var tile = workgroupUniformLoad(&first_tile); tile < end; tile += COLUMNS) {
         workgroupBarrier();
         for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
             let at = min(tile + i / quads, params.columns - 1u);
@@ -62,8 +67,10 @@ fn attention(
             second_score = fma(own_query, columns_tile[(local.x + SHARES) * stride + i], second_score);
         }
         let place = local.y * COLUMNS + local.x;
-        scores[place] = select(LOWEST, sum_of(first_score), tile + local.x < visible);
-        scores[place + SHARES] = select(LOWEST, sum_of(second_score), tile + local.x + SHARES < visible);
+        let columns = vec2(tile + local.x) + vec2(0u, SHARES);
+        let is_seen = vec2(hidden) <= columns & columns < vec2(visible);
+        scores[place] = select(LOWEST, sum_of(first_score), is_seen.x);
+        scores[place + SHARES] = select(LOWEST, sum_of(second_score), is_seen.y);
         workgroupBarrier();
         for (var i = thread; i < COLUMNS * quads; i += ROWS * SHARES) {
             let at = min(tile + i / quads, params.columns - 1u);
@@ -80,7 +87,7 @@ fn attention(
         s1 *= shrink;
         s2 *= shrink;
         s3 *= shrink;
-        // 0 where hidden: every row sees column 0, so `highest` is a score by now.
+        // 0 where hidden, once `highest` is a score; what a row adds up before it sees anything, the first score shrinks to 0.
         weights[place] = exp(scores[place] - highest);
         weights[place + SHARES] = exp(scores[place + SHARES] - highest);
         workgroupBarrier();

@@ -11,13 +11,16 @@ struct Params {
     head_dim: u32,  // a multiple of 4
     scale: f32,     // of the scores
     shares: u32,    // into which the heads are cut
+    own: u32,       // column of the first text token
+    window: u32,    // positions that a text token looks back at, its own included; 0: at all
 }
 
 @group(0) @binding(0) var<storage, read_write> query: array<vec4<f32>>;   // [asked + rows, heads, head_dim / 4]
 @group(0) @binding(1) var<storage, read_write> key: array<vec4<f32>>;     // [first + columns or more, key_heads, head_dim / 4]
 @group(0) @binding(2) var<storage, read_write> log_sum_exp: array<f32>;   // [asked + rows, heads]
-@group(0) @binding(3) var<storage, read_write> weights: array<f32>;       // [shares, rows, columns]
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read_write> positions: array<u32>;     // [own + rows or more], of the columns; with a window alone
+@group(0) @binding(4) var<storage, read_write> weights: array<f32>;       // [shares, rows, columns]
+@group(0) @binding(5) var<uniform> params: Params;
 
 const WORKGROUP_SIZE: u32 = 64u;
 const OWN_ROWS: u32 = 4u;
@@ -28,8 +31,15 @@ fn sum_of(x: vec4<f32>) -> f32 {
 
 fn store(share: u32, row: u32, column: u32, weight: f32) {
     if row < params.rows {
-        weights[(share * params.rows + row) * params.columns + column] = weight;
+        weights[(share * params.rows + row) * params.columns + column] = select(0.0, weight, is_seen(row, column));
     }
+}
+
+fn is_seen(row: u32, column: u32) -> bool {
+    if params.window == 0u {
+        return true;
+    }
+    return positions[params.own + row] - positions[params.first + column] < params.window;
 }
 
 // One thread a vision token, OWN_ROWS text tokens (the y axis of the grid) and a share of the heads (the z axis): a key is

@@ -57,7 +57,7 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
         let mut filter = PrefillFilter::new(pruning, patches, depth);
         filter.add_picture(TEXT.0, &candidates);
         for Layer { number, query, keys, log_sum, hidden } in &layers {
-            let scores = Scores { query, keys, log_sum, past: 0 };
+            let scores = Scores { query, keys, log_sum, past: 0, window: None };
             if let Some(survivors) = filter.survivors(*number, scores)? {
                 // Hidden states and the output of attention.
                 kernel::decode::gather_rows(hidden, &survivors.rows);

@@ -5,7 +5,7 @@ use crate::error::Result;
 
 /// The shape of a Llama decoder (`text_config`).
 ///
-/// A Mistral decoder whose sliding window covers every position it may see is the same computation.
+/// A Mistral decoder is the same, but for a sliding window if that is shorter than the context.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TextConfig {
@@ -39,7 +39,7 @@ pub struct TextConfig {
     pub mlp_bias: bool,
     /// The MLP's activation function.
     pub hidden_act: Activation,
-    /// Mistral's attention window in tokens; never shorter than `max_position_embeddings`.
+    /// Mistral's attention window in tokens: a token sees itself and those less than so many positions before it.
     pub sliding_window: Option<usize>,
 }
 
@@ -86,6 +86,12 @@ impl TextConfig {
         self.num_key_value_heads * self.head_dim
     }
 
+    /// The window, if it hides anything.
+    pub fn window(&self) -> Option<u32> {
+        let window = self.sliding_window.filter(|window| *window < self.max_position_embeddings)?;
+        u32::try_from(window).ok()
+    }
+
     /// Reads `text_config` of the whole configuration.
     pub(super) fn read(config: &Fields) -> Result<Self> {
         Self::read_fields(config, &config.object("text_config")?)
@@ -124,7 +130,7 @@ impl TextConfig {
             attention_bias: fields.flag("attention_bias", false)?,
             mlp_bias: fields.flag("mlp_bias", false)?,
             hidden_act: Activation::read(fields, "hidden_act", Activation::Silu)?,
-            sliding_window: read_sliding_window(fields, family, max_position_embeddings)?,
+            sliding_window: read_sliding_window(fields, family)?,
         })
     }
 }
@@ -159,23 +165,12 @@ fn read_head_dim(fields: &Fields, hidden_size: usize, heads: usize) -> Result<us
     Ok(head_dim)
 }
 
-fn read_sliding_window(fields: &Fields, family: Family, max_positions: usize) -> Result<Option<usize>> {
+fn read_sliding_window(fields: &Fields, family: Family) -> Result<Option<usize>> {
     let name = "sliding_window";
-    let window = match family {
-        Family::Llama => None,
-        Family::Mistral if fields.is_null(name) => None,
-        Family::Mistral => Some(fields.count(name, 4_096, 1..=limits::POSITIONS)?),
-    };
-    match window {
-        Some(window) if window < max_positions => Err(fields.problem(
-            name,
-            format!(
-                "a window of {window} tokens is shorter than max_position_embeddings {max_positions}, and only \
-                 full attention is supported; with max_position_embeddings lowered to {window} the two agree",
-            ),
-        )),
-        window => Ok(window),
-    }
+    Ok(match family {
+        Family::Mistral if !fields.is_null(name) => Some(fields.count(name, 4_096, 1..=limits::POSITIONS)?),
+        _ => None,
+    })
 }
 
 fn read_tie(config: &Fields, text: &Fields) -> Result<TieWordEmbeddings> {

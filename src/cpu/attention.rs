@@ -21,30 +21,39 @@ pub fn attention(
     query: &[f32],
     key: &[f32],
     value: &[f32],
+    positions: &[u32],
     mixed: &mut [f32],
     log_sum: &mut [f32],
 ) {
     let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
     let stride = params.key_heads as usize * head_dim;
     let mixed = MatrixMut::new(mixed, rows, heads * head_dim).tiles(BLOCK, head_dim);
-    in_blocks(params, query, key, log_sum, mixed, |block, mixed| {
-        let value = &value[block.head / params.group() * head_dim..];
-        let value = Matrix::new(value, block.visible, head_dim, stride);
-        Matrix::new(block.weights, mixed.rows(), block.visible, block.visible).multiply(value, mixed, false);
+    in_blocks(params, query, key, positions, log_sum, mixed, |block, mixed| {
+        let value = &value[block.first * stride + block.head / params.group() * head_dim..];
+        let value = Matrix::new(value, block.columns, head_dim, stride);
+        Matrix::new(block.weights, mixed.rows(), block.columns, block.columns).multiply(value, mixed, false);
     });
 }
 
 /// See [`oracle::log_sum_exp`](crate::oracle::nn::log_sum_exp).
-pub fn log_sum_exp(params: &AttentionParams, query: &[f32], key: &[f32], log_sum: &mut [f32]) {
-    in_blocks(params, query, key, log_sum, std::iter::repeat(()), |_, ()| ());
+pub fn log_sum_exp(
+    params: &AttentionParams,
+    query: &[f32],
+    key: &[f32],
+    positions: &[u32],
+    log_sum: &mut [f32],
+) {
+    in_blocks(params, query, key, positions, log_sum, std::iter::repeat(()), |_, ()| ());
 }
 
 /// Some rows of one head.
 struct Block<'a> {
     head: usize,
-    /// Columns that the last of the rows sees.
-    visible: usize,
-    /// The softmax weights, `[rows, visible]`, 0 for what a row does not see.
+    /// The first column that the first of the rows sees.
+    first: usize,
+    /// Columns from there to the last that the last of the rows sees.
+    columns: usize,
+    /// The softmax weights, `[rows, columns]`, 0 for what a row does not see.
     weights: &'a [f32],
 }
 
@@ -54,6 +63,7 @@ fn in_blocks<P: Send>(
     params: &AttentionParams,
     query: &[f32],
     key: &[f32],
+    positions: &[u32],
     log_sum: &mut [f32],
     places: impl IntoIterator<Item = P>,
     then: impl Fn(Block, &mut P) + Sync,
@@ -66,17 +76,20 @@ fn in_blocks<P: Send>(
     blocks.sort_by_key(|(number, _)| (number % heads, std::cmp::Reverse(number / heads)));
     let work = |weights: &mut Vec<f32>, (number, (mut log_sum, mut place)): (usize, (MatrixMut, P))| {
         let (head, row, count) = (number % heads, number / heads * BLOCK, log_sum.rows());
-        let visible = params.visible(row + count - 1);
+        let first = params.first(row, positions);
+        let columns = params.visible(row + count - 1) - first;
         let query = Matrix::new(&query[(row * heads + head) * head_dim..], count, head_dim, heads * head_dim);
-        let key = Matrix::new(&key[head / params.group() * head_dim..], visible, head_dim, key_stride);
-        weights.resize(count * visible, 0.0);
-        query.multiply(key.turned(), &mut MatrixMut::new(weights, count, visible), false);
-        for (i, weights) in weights.chunks_exact_mut(visible).enumerate() {
-            let (seen, hidden) = weights.split_at_mut(params.visible(row + i));
-            log_sum.row(i)[0] = softmax(seen, params.scale);
-            hidden.fill(0.0);
+        let key = &key[first * key_stride + head / params.group() * head_dim..];
+        let key = Matrix::new(key, columns, head_dim, key_stride);
+        weights.resize(count * columns, 0.0);
+        query.multiply(key.turned(), &mut MatrixMut::new(weights, count, columns), false);
+        for (i, weights) in weights.chunks_exact_mut(columns).enumerate() {
+            let seen = params.first(row + i, positions) - first..params.visible(row + i) - first;
+            log_sum.row(i)[0] = softmax(&mut weights[seen.clone()], params.scale);
+            weights[..seen.start].fill(0.0);
+            weights[seen.end..].fill(0.0);
         }
-        then(Block { head, visible, weights }, &mut place);
+        then(Block { head, first, columns, weights }, &mut place);
     };
     together(|| blocks.into_par_iter().for_each_init(Vec::new, work));
 }
@@ -105,18 +118,21 @@ fn multiply(values: &mut [f32], factor: f32) {
     }
 }
 
-/// As [`attention`], of one row, which sees all columns.
+/// As [`attention`], of one row, which sees all columns but those before its window.
 pub fn cached_attention(
     params: &AttentionParams,
     query: &[f32],
     key: &[f32],
     value: &[f32],
+    positions: &[u32],
     mixed: &mut [f32],
     log_sum: &mut [f32],
 ) {
     let (heads, head_dim) = (params.heads as usize, params.head_dim as usize);
-    let (group, columns) = (params.group(), params.columns as usize);
+    let first = params.first(0, positions);
+    let (group, columns) = (params.group(), params.columns as usize - first);
     let stride = params.key_heads as usize * head_dim;
+    let (key, value) = (&key[first * stride..], &value[first * stride..]);
     // Some key heads, with the query heads that share them.
     let of_share = |scores: &mut Vec<f32>, first: usize, mixed: &mut [f32], log_sum: &mut [f32]| {
         let heads = Heads { count: log_sum.len(), group, width: head_dim };

@@ -25,6 +25,7 @@ pub fn text_attention(
     query: &[f32],
     key: &[f32],
     log_sum: &[f32],
+    positions: &[u32],
     attention_sum: &mut [f32],
     attention_max: &mut [f32],
 ) {
@@ -53,7 +54,12 @@ pub fn text_attention(
                 query.multiply(key.turned(), &mut scores_of_rows, false);
                 let lines = means.chunks_exact_mut(columns).zip(scores.chunks_exact(columns));
                 for (row, (means, scores)) in lines.take(rows).enumerate() {
-                    add_weights(scores, params.scale, log_sum[(start + row) * heads + head], means);
+                    // Columns that a window hides come first.
+                    let is_hidden =
+                        |column: usize| !params.is_seen(start + row, number * share + column, positions);
+                    let seen = (0..columns).take_while(|column| is_hidden(*column)).count();
+                    let log_sum = log_sum[(start + row) * heads + head];
+                    add_weights(&scores[seen..], params.scale, log_sum, &mut means[seen..]);
                 }
             }
             for means in means.chunks_exact(columns).take(rows) {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    kernel::{self, ReadBack},
+    kernel::{self, ReadBack, attention::Window},
 };
 
 /// The rows that go on behind a layer.
@@ -34,6 +34,8 @@ pub struct Scores<'a> {
     pub log_sum: &'a Tensor<2>,
     /// Rows that the cache held before the pass's.
     pub past: usize,
+    /// How far back rows look.
+    pub window: Option<Window<'a>>,
 }
 
 /// The vision tokens of one picture as they enter the decoder.
@@ -141,7 +143,7 @@ impl PrefillFilter {
     ///
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub fn survivors(&mut self, layer: usize, scores: Scores) -> Result<Option<Survivors>> {
-        let Scores { query, keys, log_sum, past } = scores;
+        let Scores { query, keys, log_sum, past, window } = scores;
         let rows = query.dims()[0];
         let text = self.pictures.last().map_or(rows, |last| last.start + last.len());
         if text >= rows {
@@ -153,7 +155,7 @@ impl PrefillFilter {
         };
         let received = self.pictures.iter().map(|picture| {
             let tokens = (past + picture.start, picture.len());
-            kernel::prefill::text_attention(query, keys, log_sum, asked, tokens)
+            kernel::prefill::text_attention(query, keys, log_sum, asked, tokens, past, window)
         });
         let received = received.collect();
         let starts: Vec<usize> = self.pictures.iter().map(|picture| picture.start).collect();

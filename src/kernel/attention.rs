@@ -1,12 +1,13 @@
 //! Attention, and the caches that it reads.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use burn_wgpu::CubeTensor;
 
 use super::{
-    Kernel, MAX_GROUPS, from_host, host, is_on_adapter,
-    launch::{Launch, from_adapter, on_adapter, shader},
+    Kernel, MAX_GROUPS, from_host, host, host_integers, is_on_adapter,
+    launch::{Launch, from_adapter, integers_on_adapter, on_adapter, shader},
     product::FEW_ROWS,
+    submission,
     variants::Variants,
 };
 use crate::{
@@ -35,6 +36,32 @@ const WIDEST_OF_SPLITS: usize = 256;
 /// Columns of a workgroup of [`ATTENTION_SPLIT`].
 const SPLIT: u32 = 64;
 
+/// How far rows look back (Mistral's sliding window).
+#[derive(Debug, Clone, Copy)]
+pub struct Window<'a> {
+    /// Positions that a row sees, its own included.
+    pub tokens: u32,
+    /// Of the columns, ascending, `[columns or more]`: between columns, rows may have been dropped.
+    pub positions: &'a Tensor<1, Int>,
+}
+
+impl Window<'_> {
+    /// The positions in host memory; nothing without a window.
+    pub(super) fn positions(window: Option<Window>) -> Vec<u32> {
+        window.map_or(Vec::new(), |window| host_integers(window.positions).to_vec())
+    }
+
+    /// What shaders take for a window's length.
+    pub(super) fn tokens(window: Option<Window>) -> u32 {
+        window.map_or(0, |window| window.tokens)
+    }
+
+    /// The positions on an adapter.
+    pub(super) fn on_adapter(window: Option<Window>) -> Option<CubeTensor> {
+        window.and_then(|window| integers_on_adapter(window.positions))
+    }
+}
+
 /// What attention leaves behind.
 #[derive(Debug)]
 pub struct Mixed {
@@ -51,6 +78,8 @@ pub struct Rotary {
     pub table: Tensor<2>,
     /// The table's row of a pass's first row.
     pub first: usize,
+    /// The positions themselves, of the pass's rows, where a window asks for them.
+    pub positions: Option<Tensor<1, Int>>,
 }
 
 /// Heads of a layer.
@@ -66,7 +95,7 @@ pub struct Heads {
 }
 
 /// `softmax(Q Kᵀ / sqrt(head_dim)) V` over the first `columns` rows of keys and values, of which row `i` sees columns 0 to
-/// `past + i`; see [`oracle::attention`](crate::oracle::nn::attention).
+/// `past + i`, as far back as `window` says; see [`oracle::attention`](crate::oracle::nn::attention).
 ///
 /// # Shapes
 ///
@@ -78,24 +107,34 @@ pub fn attention(
     value: &Tensor<3>,
     columns: usize,
     past: usize,
+    window: Option<Window>,
     variants: Variants,
 ) -> Mixed {
     let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
-    let params = params(rows, columns, past, Heads { queries: heads, keys: key_heads, dim: head_dim });
-    if !head_dim.is_multiple_of(4) && is_on_adapter(query) {
-        return of_odd_heads(query, key, value, &params, variants);
-    }
-    if let (Some(query), Some(key), Some(value)) = (on_adapter(query), on_adapter(key), on_adapter(value)) {
-        return launch(&params, [query, key, value], variants);
+    let of_a_row = Heads { queries: heads, keys: key_heads, dim: head_dim };
+    let params = AttentionParams { window: Window::tokens(window), ..params(rows, columns, past, of_a_row) };
+    if is_on_adapter(query) {
+        // Heads of components that are no multiple of 4, which no usual model has, with zeros behind them, which change no
+        // score.
+        let [padded, key, value] = [query, key, value].map(with_even_heads);
+        let even = padded.dims()[2];
+        let params = AttentionParams { head_dim: even as u32, ..params };
+        if let Some(Mixed { output, log_sum }) = launch(&params, [&padded, &key, &value], window, variants) {
+            let output = if even == head_dim {
+                output
+            } else {
+                let heads_of_rows = output.reshape([rows, heads, even]).narrow(2, 0, head_dim);
+                heads_of_rows.reshape([rows, heads * head_dim])
+            };
+            return Mixed { output, log_sum };
+        }
     }
     let (mut mixed, mut log_sum) = (vec![0.0; rows * heads * head_dim], vec![0.0; rows * heads]);
     let device = query.device();
     let (query, key, value) = (host(query), host(key), host(value));
-    if rows == 1 {
-        cpu::attention::cached_attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
-    } else {
-        cpu::attention::attention(&params, &query, &key, &value, &mut mixed, &mut log_sum);
-    }
+    let positions = Window::positions(window);
+    let attention = if rows == 1 { cpu::attention::cached_attention } else { cpu::attention::attention };
+    attention(&params, &query, &key, &value, &positions, &mut mixed, &mut log_sum);
     Mixed {
         output: from_host(mixed, [rows, heads * head_dim], &device),
         log_sum: from_host(log_sum, [rows, heads], &device),
@@ -108,30 +147,33 @@ pub fn packed_attention(projected: &Tensor<2>, heads: usize, variants: Variants)
     let [rows, width] = projected.dims();
     let heads = Heads { queries: heads, keys: heads, dim: width / 3 / heads };
     let params = AttentionParams { is_packed: 1, ..params(rows, rows, rows, heads) };
-    if let Some(projected) = on_adapter(projected).filter(|_| heads.dim.is_multiple_of(4)) {
-        return launch(&params, [projected.clone(), projected.clone(), projected], variants).output;
+    if heads.dim.is_multiple_of(4)
+        && let Some(mixed) = launch(&params, [projected; 3], None, variants)
+    {
+        return mixed.output;
     }
     let part = |number: usize| {
         let part = projected.clone().narrow(1, number * width / 3, width / 3);
         part.reshape([rows, heads.queries, heads.dim])
     };
-    attention(&part(0), &part(1), &part(2), rows, rows, variants).output
+    attention(&part(0), &part(1), &part(2), rows, rows, None, variants).output
 }
 
 /// The logarithms of the rows' softmax denominators alone, `[rows, heads]`, over all keys.
 pub fn log_sum_exp(query: &Tensor<3>, key: &Tensor<3>, variants: Variants) -> Tensor<2> {
     let ([rows, heads, head_dim], [columns, key_heads, _]) = (query.dims(), key.dims());
     if is_on_adapter(query) {
-        return attention(query, key, key, columns, columns, variants).log_sum;
+        return attention(query, key, key, columns, columns, None, variants).log_sum;
     }
     let params = params(rows, columns, columns, Heads { queries: heads, keys: key_heads, dim: head_dim });
     let mut log_sum = vec![0.0; rows * heads];
-    cpu::attention::log_sum_exp(&params, &host(query), &host(key), &mut log_sum);
+    cpu::attention::log_sum_exp(&params, &host(query), &host(key), &[], &mut log_sum);
     from_host(log_sum, [rows, heads], &query.device())
 }
 
 fn params(rows: usize, columns: usize, past: usize, heads: Heads) -> AttentionParams {
     AttentionParams {
+        start: 0,
         rows: rows as u32,
         columns: columns as u32,
         heads: heads.queries as u32,
@@ -140,43 +182,68 @@ fn params(rows: usize, columns: usize, past: usize, heads: Heads) -> AttentionPa
         past: past as u32,
         scale: super::scale(heads.dim),
         is_packed: 0,
+        window: 0,
     }
 }
 
-/// Queries, keys and values on an adapter.
-fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variants) -> Mixed {
+/// Attention on an adapter, a submission's worth of rows at a time; `None` on the CPU path.
+fn launch<const D: usize>(
+    params: &AttentionParams,
+    operands: [&Tensor<D>; 3],
+    window: Option<Window>,
+    variants: Variants,
+) -> Option<Mixed> {
     let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
-    let is_split = rows <= FEW_ROWS && head_dim <= WIDEST_OF_SPLITS && !variants.is_software;
-    let has_tiles = variants.attention && head_dim <= WIDEST_OF_TILES;
-    let (kernel, groups) = match (is_split, has_tiles) {
-        (true, _) => (ATTENTION_SPLIT, [params.columns.div_ceil(SPLIT), params.heads, params.rows]),
-        (false, true) => (ATTENTION, [params.rows.div_ceil(16), params.heads, 1]),
-        (false, false) => {
-            // Four rows of wide heads would be more than a thread can hold.
-            let own_rows = if rows == 1 || head_dim > WIDEST_OF_TILES { 1 } else { 4 };
-            let kernel = ATTENTION_ROWS.with("QUADS", params.head_dim / 4).with("ROWS", own_rows);
-            (kernel, [params.rows.div_ceil(own_rows * kernel.workgroup[0]), params.heads, 1])
-        }
-    };
+    let [Some(query), Some(key), Some(value)] = operands.map(on_adapter) else { return None };
+    let positions = Window::on_adapter(window);
     let key_heads = params.key_heads as usize;
     let (asked, held) = match params.is_packed {
         0 => (rows * heads * head_dim, params.columns as usize * key_heads * head_dim),
         _ => [rows * (heads + 2 * key_heads) * head_dim; 2].into(),
     };
-    let [query, key, value] = operands;
-    let launch = Launch::new(kernel).floats(query, asked);
-    let launch = match params.is_packed {
-        0 => launch.floats(key, held).floats(value, held),
-        // One buffer, whose words are counted once.
-        _ => launch.somewhere(key).somewhere(value),
+    let bind = |kernel: Kernel| {
+        let launch = Launch::new(kernel).floats(query.clone(), asked);
+        let launch = match params.is_packed {
+            0 => launch.floats(key.clone(), held).floats(value.clone(), held),
+            _ => launch.somewhere(key.clone()).somewhere(value.clone()),
+        };
+        launch.optional(positions.as_ref(), &query, params.columns as usize)
+    };
+    if rows <= FEW_ROWS && head_dim <= WIDEST_OF_SPLITS && !variants.is_software {
+        return Some(split(params, bind(ATTENTION_SPLIT)));
+    }
+    let (kernel, rows_of_a_group) = if variants.attention && head_dim <= WIDEST_OF_TILES {
+        (ATTENTION, ATTENTION.workgroup[1])
+    } else {
+        // Four rows of wide heads would be more than a thread can hold.
+        let own_rows = if rows == 1 || head_dim > WIDEST_OF_TILES { 1 } else { 4 };
+        let kernel = ATTENTION_ROWS.with("QUADS", params.head_dim / 4).with("ROWS", own_rows);
+        (kernel, own_rows * kernel.workgroup[0])
     };
     let (mixed, log_sum) = ([rows, heads * head_dim], [rows, heads]);
-    if !is_split {
-        let launch = launch.output(mixed, DType::F32).output(log_sum, DType::F32);
-        return outputs(launch.run(groups, params, params.cost()));
+    let most_of_a_row = 4 * u64::from(params.columns) * (heads * head_dim) as u64;
+    let at_once = submission::rows_at_once(most_of_a_row, variants);
+    let mut written: Option<[CubeTensor; 2]> = None;
+    for start in (0..rows).step_by(at_once) {
+        let end = rows.min(start + at_once);
+        let params = AttentionParams { start: start as u32, rows: end as u32, ..*params };
+        submission::before(params.cost().flops, operands[0], variants);
+        let launch = match written.take() {
+            None => bind(kernel).output(mixed, DType::F32).output(log_sum, DType::F32),
+            Some([sums, totals]) => bind(kernel).inout(sums, rows * mixed[1]).inout(totals, rows * heads),
+        };
+        let groups = [((end - start) as u32).div_ceil(rows_of_a_group), params.heads, 1];
+        written = launch.run(groups, &params, params.cost()).try_into().ok();
     }
+    written.map(|[output, log_sum]| Mixed { output: from_adapter(output), log_sum: from_adapter(log_sum) })
+}
+
+/// Attention of few rows, from what [`ATTENTION_SPLIT`] is bound to: by parts of the columns, and then joined.
+fn split(params: &AttentionParams, bound: Launch) -> Mixed {
+    let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
+    let groups = [params.columns.div_ceil(SPLIT), params.heads, params.rows];
     let tiles = groups[0] as usize;
-    let launch = launch.output([rows, heads, tiles, head_dim], DType::F32);
+    let launch = bound.output([rows, heads, tiles, head_dim], DType::F32);
     let mut parts = launch.output([rows, heads, tiles, 2], DType::F32).run(groups, params, params.cost());
     let (sums, totals) = (parts.remove(0), parts.remove(0));
     let params = AttentionJoinParams {
@@ -187,37 +254,11 @@ fn launch(params: &AttentionParams, operands: [CubeTensor; 3], variants: Variant
     };
     let launch = Launch::new(ATTENTION_JOIN).floats(sums, rows * heads * tiles * head_dim);
     let launch = launch.floats(totals, rows * heads * tiles * 2);
-    let launch = launch.output(mixed, DType::F32).output(log_sum, DType::F32);
+    let launch = launch.output([rows, heads * head_dim], DType::F32).output([rows, heads], DType::F32);
     let groups = ((rows * heads * head_dim / 4) as u32).div_ceil(ATTENTION_JOIN.workgroup[0]);
-    outputs(launch.run([groups, 1, 1], &params, params.cost()))
-}
-
-fn outputs(mut outputs: Vec<CubeTensor>) -> Mixed {
-    let output = from_adapter(outputs.remove(0));
-    Mixed { output, log_sum: from_adapter(outputs.remove(0)) }
-}
-
-/// Heads of components that are no multiple of 4, which no usual model has: with zeros behind them, which change no score.
-fn of_odd_heads(
-    query: &Tensor<3>,
-    key: &Tensor<3>,
-    value: &Tensor<3>,
-    params: &AttentionParams,
-    variants: Variants,
-) -> Mixed {
-    let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
-    let padded = [query, key, value].map(|x| on_adapter(&with_even_heads(x)));
-    let [Some(padded), Some(key), Some(value)] = padded else {
-        return Mixed {
-            output: query.clone().reshape([rows, heads * head_dim]),
-            log_sum: Tensor::zeros([rows, heads], &query.device()),
-        };
-    };
-    let even = head_dim.next_multiple_of(4);
-    let params = AttentionParams { head_dim: even as u32, ..*params };
-    let Mixed { output, log_sum } = launch(&params, [padded, key, value], variants);
-    let output = output.reshape([rows, heads, even]).narrow(2, 0, head_dim).reshape([rows, heads * head_dim]);
-    Mixed { output, log_sum }
+    let mut joined = launch.run([groups, 1, 1], &params, params.cost());
+    let output = from_adapter(joined.remove(0));
+    Mixed { output, log_sum: from_adapter(joined.remove(0)) }
 }
 
 /// The same with zeros behind each head up to a multiple of 4 components.
@@ -253,7 +294,7 @@ pub fn rotary_append(
     let [rows, width] = projected.dims();
     let Heads { queries, keys: key_heads, dim } = heads;
     assert_eq!(width, (queries + 2 * key_heads) * dim, "queries, keys and values of a row");
-    let Rotary { table, first } = rotary;
+    let Rotary { table, first, .. } = rotary;
     assert_eq!(table.dims()[1], dim, "a rotary table has a number for each component");
     assert!(table.dims()[0] >= first + rows, "the rotary table has one row a token");
     assert!(rows <= MAX_GROUPS as usize, "at most {MAX_GROUPS} tokens in one pass");

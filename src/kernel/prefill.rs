@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{
     Kernel,
-    attention::with_even_heads,
+    attention::{Window, with_even_heads},
     decode::gather_rows,
     from_host, host, host_integers, integers, is_on_adapter,
     launch::{Launch, from_adapter, integers_from_adapter, integers_on_adapter, on_adapter, shader},
@@ -66,13 +66,15 @@ impl Received {
 }
 
 /// The attention that `columns` keys from `first` on receive from the queries from `asked` on; see
-/// [`oracle::text_attention`].
+/// [`oracle::text_attention`]. Keys before the pass's are `past`, and each query looks as far back as `window` says.
 pub fn text_attention(
     query: &Tensor<3>,
     key: &Tensor<3>,
     log_sum: &Tensor<2>,
     asked: usize,
     (first, columns): (usize, usize),
+    past: usize,
+    window: Option<Window>,
 ) -> Received {
     let ([all_rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
     let rows = all_rows - asked;
@@ -87,11 +89,14 @@ pub fn text_attention(
         head_dim: head_dim as u32,
         scale: scale(head_dim),
         shares: if is_host { 1 } else { SHARES.min(heads) as u32 },
+        own: (past + asked) as u32,
+        window: Window::tokens(window),
     };
     if is_host {
         let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
         let (query, keys, log_sum) = (host(query), host(key), host(log_sum));
-        cpu::scores::text_attention(&params, &query, &keys, &log_sum, &mut sum, &mut max);
+        let positions = Window::positions(window);
+        cpu::scores::text_attention(&params, &query, &keys, &log_sum, &positions, &mut sum, &mut max);
         let device = Device::flex();
         return Received::Reduced {
             sum: from_host(sum, [columns], &device),
@@ -107,7 +112,10 @@ pub fn text_attention(
             let components = params.head_dim as usize;
             let launch = Launch::new(TEXT_ATTENTION).floats(query, all_rows * heads * components);
             let launch = launch.floats(key, (first + columns) * key_heads * components);
-            let launch = launch.floats(log_sum, all_rows * heads).output(shape, DType::F32);
+            let launch = launch.floats(log_sum.clone(), all_rows * heads);
+            let positions = Window::on_adapter(window);
+            let launch = launch.optional(positions.as_ref(), &log_sum, past + all_rows);
+            let launch = launch.output(shape, DType::F32);
             let groups = [params.columns.div_ceil(64), params.rows.div_ceil(4), params.shares];
             from_adapter(launch.run(groups, &params, params.cost()).remove(0))
         }

@@ -115,14 +115,11 @@ pub fn product(x: &Tensor<2>, parts: &[Operand], around: &Around, variants: Vari
     let mut y = None;
     let mut first = 0;
     for part in parts {
-        let at_once = submission::rows_at_once(part.inputs, part.outputs);
+        let of_a_row = 2 * part.inputs as u64 * part.outputs as u64;
+        let at_once = submission::rows_at_once(of_a_row, variants);
         for start in (0..rows).step_by(at_once) {
             let end = rows.min(start + at_once);
-            submission::before(
-                submission::flops(end - start, part.inputs, part.outputs),
-                &x,
-                variants.is_software,
-            );
+            submission::before(of_a_row * (end - start) as u64, &x, variants);
             let params = ProductParams {
                 start: start as u32,
                 rows: end as u32,

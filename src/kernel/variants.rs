@@ -1,5 +1,7 @@
 //! Which of several kernels for the same work a device runs.
 
+use super::submission::MOST_FLOPS;
+
 /// Choices among kernels and formats for the same work; `calibrate` makes those among kernels for an adapter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Variants {
@@ -14,6 +16,15 @@ pub struct Variants {
     /// Whether the adapter is a program on the host's own cores.
     #[serde(skip)]
     pub is_software: bool,
+    /// Floating-point operations that the adapter is given at once; 0 where nobody measured.
+    pub submission_flops: u64,
+}
+
+impl Variants {
+    /// Floating-point operations of one submission, at most.
+    pub fn most_flops(&self) -> u64 {
+        if self.submission_flops == 0 { MOST_FLOPS } else { self.submission_flops }
+    }
 }
 
 /// Where a product of many rows unpacks its weights.

@@ -1,9 +1,9 @@
 //! Keys and values of the tokens seen so far.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::kernel::{
-    attention::{Heads, Mixed, Rotary, attention, rotary_append},
+    attention::{Heads, Mixed, Rotary, Window, attention, rotary_append},
     decode::gather_rows,
     integers,
     product::FEW_ROWS,
@@ -50,7 +50,7 @@ impl KeyValueCache {
     pub(super) fn rotary(&mut self, rope: &Rope, positions: &[u32], device: &Device) -> Rotary {
         let is_row = positions.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
         let (Some(&position), true) = (positions.first(), is_row && positions.len() <= FEW_ROWS) else {
-            return Rotary { table: rope.tensor(positions, device), first: 0 };
+            return Rotary { table: rope.tensor(positions, device), first: 0, positions: None };
         };
         let end = position.saturating_add(positions.len() as u32);
         let ahead = match self.ahead.take() {
@@ -60,9 +60,9 @@ impl KeyValueCache {
                 Ahead { position, table: rope.tensor(&positions, device) }
             }
         };
-        let rotary = Rotary { table: ahead.table.clone(), first: (position - ahead.position) as usize };
+        let (table, first) = (ahead.table.clone(), (position - ahead.position) as usize);
         self.ahead = Some(ahead);
-        rotary
+        Rotary { table, first, positions: None }
     }
 
     /// Rows held by each layer.
@@ -89,6 +89,8 @@ impl KeyValueCache {
 pub struct LayerCache {
     /// Keys and values, `[rows or more, key_heads, head_dim]` each.
     storage: Option<[Tensor<3>; 2]>,
+    /// Positions of the rows held, where a window asks for them.
+    positions: Option<Tensor<1, Int>>,
     rows: usize,
 }
 
@@ -105,7 +107,8 @@ impl LayerCache {
         })
     }
 
-    /// Appends the keys and values of new rows, and lets their queries look at all that is held, each up to itself.
+    /// Appends the keys and values of new rows, and lets their queries look at all that is held, each up to itself, and as
+    /// far back as `window` says.
     ///
     /// # Shapes
     ///
@@ -115,16 +118,23 @@ impl LayerCache {
         projected: &Tensor<2>,
         rotary: &Rotary,
         heads: Heads,
+        window: Option<u32>,
         variants: Variants,
     ) -> Attended {
         let (past, rows) = (self.rows, projected.dims()[0]);
+        let positions = rotary.positions.clone().map(|new| match self.positions.take() {
+            Some(held) if past > 0 => Tensor::cat(vec![held.slice([0..past]), new], 0),
+            _ => new,
+        });
+        let seen = window.zip(positions.as_ref()).map(|(tokens, positions)| Window { tokens, positions });
         self.rows += rows;
         let [mut keys, mut values] = self.take(past, heads, &projected.device());
         let query = rotary_append(projected, rotary, heads, past, &mut keys, &mut values);
-        let mixed = attention(&query, &keys, &values, self.rows, past, variants);
+        let mixed = attention(&query, &keys, &values, self.rows, past, seen, variants);
         // Read before the next row is appended, and then given up.
-        let attended = Attended { mixed, query, keys: keys.clone(), past };
+        let attended = Attended { mixed, query, keys: keys.clone(), past, positions: positions.clone() };
         self.storage = Some([keys, values]);
+        self.positions = positions;
         attended
     }
 
@@ -153,6 +163,7 @@ impl LayerCache {
         let count = rows.len();
         let [_, heads, width] = storage[0].dims();
         let index = integers(rows, [count], &storage[0].device());
+        self.positions = self.positions.take().map(|held| held.select(0, index.clone()));
         self.storage = Some(storage.map(|held| {
             let capacity = held.dims()[0];
             gather_rows(&held.reshape([capacity, heads * width]), &index).reshape([count, heads, width])
@@ -171,4 +182,6 @@ pub struct Attended {
     pub keys: Tensor<3>,
     /// Rows that the cache held before.
     pub past: usize,
+    /// Positions of all rows, where a window asks for them.
+    pub positions: Option<Tensor<1, Int>>,
 }

@@ -1,6 +1,6 @@
 //! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::{
     cache::{Attended, KeyValueCache, LayerCache},
@@ -20,7 +20,8 @@ use crate::{
     },
     error::Result,
     kernel::{
-        attention::{Heads, Rotary},
+        attention::{Heads, Rotary, Window},
+        integers,
         prefill::gather_survivors,
         product::Around,
         variants::Variants,
@@ -36,6 +37,8 @@ pub struct Decoder {
     norm: RmsNorm,
     head: Linear,
     rope: Rope,
+    /// Positions that a row looks back at, its own included; `None` lets it see all.
+    window: Option<u32>,
 }
 
 impl Decoder {
@@ -58,6 +61,7 @@ impl Decoder {
             norm: loader.rms_norm(&format!("{NAME}.norm"), width, config.rms_norm_eps)?,
             head,
             rope: Rope::new(config),
+            window: config.window(),
         })
     }
 
@@ -102,13 +106,16 @@ impl Decoder {
     ///
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
     pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
-        let rotary = cache.rotary(&self.rope, positions, &x.device());
+        let rotary = Rotary {
+            positions: self.positions(positions, &x.device()),
+            ..cache.rotary(&self.rope, positions, &x.device())
+        };
         let mut x = x;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             if cancel::is_due() {
                 break;
             }
-            let attended = layer.attend(&x, &rotary, cache);
+            let attended = layer.attend(&x, &rotary, self.window, cache);
             x = layer.finish(x, &attended.mixed.output);
         }
         self.norm.forward(&x)
@@ -133,22 +140,34 @@ impl Decoder {
     ) -> Result<Tensor<2>> {
         let past: Vec<usize> = cache.rows_per_layer();
         let first_position = positions.first().copied().unwrap_or(0);
-        let mut rotary = Rotary { table: self.rope.tensor(positions, &x.device()), first: 0 };
+        let mut rotary = self.rotary(positions, &x.device());
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             cancel::check()?;
-            let Attended { mixed, query, keys, past } = layer.attend(&x, &rotary, cache);
+            let Attended { mixed, query, keys, past, positions } =
+                layer.attend(&x, &rotary, self.window, cache);
             let mut output = mixed.output;
             if filter.is_due(index) {
-                let scores = Scores { query: &query, keys: &keys, log_sum: &mixed.log_sum, past };
+                let window = self
+                    .window
+                    .zip(positions.as_ref())
+                    .map(|(tokens, positions)| Window { tokens, positions });
+                let scores = Scores { query: &query, keys: &keys, log_sum: &mixed.log_sum, past, window };
                 if let Some(survivors) = filter.survivors(index, scores)? {
                     // What is dropped needs neither the output projection nor the MLP of this layer any more.
                     let matrices = [&x, &output, &rotary.table];
                     let [hidden, mixed, table] = gather_survivors(matrices, &survivors.rows, survivors.count);
                     (x, output) = (hidden, mixed);
                     rotary = match survivors.renumber {
-                        true => self.renumbered(first_position, survivors.count, &x.device()),
-                        false => Rotary { table, first: 0 },
+                        true => {
+                            let positions: Vec<u32> = (first_position..).take(survivors.count).collect();
+                            self.rotary(&positions, &x.device())
+                        }
+                        false => {
+                            let staying = survivors.rows.slice([0..survivors.count]);
+                            let positions = rotary.positions.map(|positions| positions.select(0, staying));
+                            Rotary { table, first: 0, positions }
+                        }
                     };
                 }
             }
@@ -163,10 +182,15 @@ impl Decoder {
         Ok(self.norm.forward(&x))
     }
 
-    /// The angles of rows that are numbered anew.
-    fn renumbered(&self, first_position: u32, count: usize, device: &Device) -> Rotary {
-        let positions: Vec<u32> = (first_position..).take(count).collect();
-        Rotary { table: self.rope.tensor(&positions, device), first: 0 }
+    /// What tells a pass's rows where they are.
+    fn rotary(&self, positions: &[u32], device: &Device) -> Rotary {
+        let table = self.rope.tensor(positions, device);
+        Rotary { table, first: 0, positions: self.positions(positions, device) }
+    }
+
+    /// The positions on a device, if a window asks for them.
+    fn positions(&self, positions: &[u32], device: &Device) -> Option<Tensor<1, Int>> {
+        self.window.map(|_| integers(positions.to_vec(), [positions.len()], device))
     }
 
     /// The head's logits, row after row, `[rows, width]`, as long as they stay on the device.
@@ -239,10 +263,16 @@ impl DecoderLayer {
     }
 
     /// Attention of the rows `x` to the cache and to themselves, before the output projection.
-    fn attend(&self, x: &Tensor<2>, rotary: &Rotary, cache: &mut LayerCache) -> Attended {
+    fn attend(
+        &self,
+        x: &Tensor<2>,
+        rotary: &Rotary,
+        window: Option<u32>,
+        cache: &mut LayerCache,
+    ) -> Attended {
         let around = Around { norm: self.input_norm.before(), ..Around::default() };
         let projected = self.projections.forward_within(x, &around);
-        cache.attend(&projected, rotary, self.heads, self.variants)
+        cache.attend(&projected, rotary, self.heads, window, self.variants)
     }
 
     /// The rest of the layer, row by row: output projection, residuals, MLP.

@@ -45,20 +45,22 @@ fn times<const N: usize>(factors: [u32; N]) -> u64 {
 }
 
 impl AttentionParams {
-    /// Pairs of a row and a column that it sees.
+    /// Pairs of a row and a column that it sees, where no position is missing.
     pub fn pairs(&self) -> u64 {
-        let [rows, columns, past] = [self.rows, self.columns, self.past].map(u64::from);
-        // Rows that do not see all columns: each one more than the row before.
-        let growing = columns.saturating_sub(past).min(rows);
-        growing * past + growing * (growing + 1) / 2 + (rows - growing) * columns
+        let [rows, past] = [self.rows - self.start, self.past.saturating_add(self.start)].map(u64::from);
+        let most = if self.window > 0 { self.columns.min(self.window) } else { self.columns };
+        // Rows that do not see as much as a row can: each one column more than the row before.
+        let growing = u64::from(most).saturating_sub(past).min(rows);
+        growing * past + growing * (growing + 1) / 2 + (rows - growing) * u64::from(most)
     }
 
     /// Of a score and of its share in the result: `4 head_dim` a pair and head.
     pub fn cost(&self) -> Cost {
-        let queries = times([self.rows, self.heads, self.head_dim]);
+        let rows = self.rows - self.start;
+        let queries = times([rows, self.heads, self.head_dim]);
         let keys = times([self.columns, self.key_heads, self.head_dim]);
         let flops = 4 * self.pairs() * times([self.heads, self.head_dim]);
-        Cost::new(flops, 2 * queries + 2 * keys + times([self.rows, self.heads]))
+        Cost::new(flops, 2 * queries + 2 * keys + times([rows, self.heads]))
     }
 }
 

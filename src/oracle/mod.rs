@@ -33,7 +33,18 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
     }
     Some(match name {
         "attention" | "attention_rows" | "attention_split" => {
-            layout!(nn::AttentionParams { rows, columns, heads, key_heads, head_dim, past, scale, is_packed })
+            layout!(nn::AttentionParams {
+                start,
+                rows,
+                columns,
+                heads,
+                key_heads,
+                head_dim,
+                past,
+                scale,
+                is_packed,
+                window
+            })
         }
         "attention_join" => layout!(decode::AttentionJoinParams { rows, heads, head_dim, tiles }),
         "best_tokens" => layout!(decode::BestTokensParams { count, is_paired }),
@@ -85,7 +96,9 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
             key_heads,
             head_dim,
             scale,
-            shares
+            shares,
+            own,
+            window
         }),
         "top_k" => layout!(prefill::TopKParams { count, k }),
         "window_merge" => layout!(vision::WindowMergeParams { tokens, members, width }),

@@ -4,7 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct AttentionParams {
-    /// Queries.
+    /// The first query that is computed; 0 on the CPU path.
+    pub start: u32,
+    /// The one behind the last.
     pub rows: u32,
     /// Keys.
     pub columns: u32,
@@ -20,6 +22,9 @@ pub struct AttentionParams {
     pub scale: f32,
     /// 1 if queries, keys and values of a row lie behind each other in one buffer, else 0; not on the CPU path.
     pub is_packed: u32,
+    /// Positions that a row looks back at, its own included (Mistral's sliding window, arXiv 2310.06825, section 2); 0 lets
+    /// it see all.
+    pub window: u32,
 }
 
 impl AttentionParams {
@@ -28,9 +33,20 @@ impl AttentionParams {
         (self.heads / self.key_heads) as usize
     }
 
-    /// Columns that a row sees.
+    /// Behind the last column that a row sees.
     pub fn visible(&self, row: usize) -> usize {
         (self.columns as usize).min((self.past as usize).saturating_add(row + 1))
+    }
+
+    /// The first column that a row sees, given the columns' positions, ascending; those are nothing without a window.
+    pub fn first(&self, row: usize, positions: &[u32]) -> usize {
+        let visible = self.visible(row);
+        match positions.get(visible - 1) {
+            Some(own) if self.window > 0 => {
+                positions[..visible].partition_point(|position| own - position >= self.window)
+            }
+            _ => 0,
+        }
     }
 }
 
@@ -40,8 +56,15 @@ impl AttentionParams {
 ///
 /// - `query`: `[rows, heads, head_dim]`
 /// - `key`: `[columns, key_heads, head_dim]`
+/// - `positions`: `[columns or more]`, or nothing
 /// - `log_sum`: `[rows, heads]`
-pub fn log_sum_exp(params: &AttentionParams, query: &[f32], key: &[f32], log_sum: &mut [f32]) {
+pub fn log_sum_exp(
+    params: &AttentionParams,
+    query: &[f32],
+    key: &[f32],
+    positions: &[u32],
+    log_sum: &mut [f32],
+) {
     let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
     let head_dim = params.head_dim as usize;
     for (index, (query, log_sum)) in query.chunks_exact(head_dim).zip(log_sum).enumerate() {
@@ -49,6 +72,7 @@ pub fn log_sum_exp(params: &AttentionParams, query: &[f32], key: &[f32], log_sum
         let keys = key.chunks_exact(head_dim).skip(head / params.group()).step_by(key_heads);
         let scores: Vec<f64> = keys
             .take(params.visible(row))
+            .skip(params.first(row, positions))
             .map(|key| {
                 f64::from(params.scale)
                     * query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>()
@@ -68,23 +92,25 @@ pub fn log_sum_exp(params: &AttentionParams, query: &[f32], key: &[f32], log_sum
 ///
 /// - `query`, `mixed`: `[rows, heads, head_dim]`
 /// - `key`, `value`: `[columns or more, key_heads, head_dim]`
+/// - `positions`: `[columns or more]`, or nothing
 /// - `log_sum`: `[rows, heads]`
 pub fn attention(
     params: &AttentionParams,
     query: &[f32],
     key: &[f32],
     value: &[f32],
+    positions: &[u32],
     mixed: &mut [f32],
     log_sum: &mut [f32],
 ) {
     let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
     let head_dim = params.head_dim as usize;
-    log_sum_exp(params, query, key, log_sum);
+    log_sum_exp(params, query, key, positions, log_sum);
     let rows = query.chunks_exact(head_dim).zip(mixed.chunks_exact_mut(head_dim)).zip(log_sum);
     for (index, ((query, mixed), log_sum)) in rows.enumerate() {
         let (row, head) = (index / heads, index % heads);
         let mut sums = vec![0.0f64; head_dim];
-        for column in 0..params.visible(row) {
+        for column in params.first(row, positions)..params.visible(row) {
             let at = (column * key_heads + head / params.group()) * head_dim;
             let score: f64 = query.iter().zip(&key[at..]).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
             let weight = (f64::from(params.scale) * score - f64::from(*log_sum)).exp();

@@ -24,12 +24,23 @@ pub struct TextAttentionParams {
     pub scale: f32,
     /// Parts into which the heads are cut; the CPU path has one.
     pub shares: u32,
+    /// Column of the first text token.
+    pub own: u32,
+    /// Positions that a text token looks back at, its own included; 0 lets it see all.
+    pub window: u32,
 }
 
 impl TextAttentionParams {
     /// Query heads that share a key head.
     pub fn group(&self) -> usize {
         (self.heads / self.key_heads) as usize
+    }
+
+    /// Whether a text token sees a vision token, given the columns' positions, which are nothing without a window.
+    pub fn is_seen(&self, row: usize, column: usize, positions: &[u32]) -> bool {
+        let at =
+            |first: u32, number: usize| positions.get(first as usize + number).copied().unwrap_or_default();
+        self.window == 0 || at(self.own, row) - at(self.first, column) < self.window
     }
 }
 
@@ -40,12 +51,14 @@ impl TextAttentionParams {
 /// - `query`: `[asked + rows, heads, head_dim]`
 /// - `key`: `[first + columns or more, key_heads, head_dim]`
 /// - `log_sum`: `[asked + rows, heads]`, from [`log_sum_exp`](super::nn::log_sum_exp) over all columns a row sees
+/// - `positions`: `[own + rows or more]`, or nothing
 /// - `weights`: `[shares, rows, columns]`
 pub fn text_attention(
     params: &TextAttentionParams,
     query: &[f32],
     key: &[f32],
     log_sum: &[f32],
+    positions: &[u32],
     weights: &mut [f32],
 ) {
     let TextAttentionParams { rows, asked, first, columns, .. } = *params;
@@ -55,6 +68,11 @@ pub fn text_attention(
         for row in 0..rows as usize {
             let line = asked as usize + row;
             for column in 0..columns as usize {
+                let place = (share * rows as usize + row) * columns as usize + column;
+                if !params.is_seen(row, column, positions) {
+                    weights[place] = 0.0;
+                    continue;
+                }
                 let key = &key[(first as usize + column) * key_heads * head_dim..];
                 let weight = |head: usize| {
                     let key = &key[head / params.group() * head_dim..][..head_dim];
@@ -62,8 +80,7 @@ pub fn text_attention(
                     exp(f64::from(params.scale) * dot(query, key) - f64::from(log_sum[line * heads + head]))
                 };
                 let own = share * heads / shares..(share + 1) * heads / shares;
-                weights[(share * rows as usize + row) * columns as usize + column] =
-                    own.map(weight).sum::<f64>() as f32;
+                weights[place] = own.map(weight).sum::<f64>() as f32;
             }
         }
     }
@@ -256,6 +273,8 @@ pub fn select_rows(
         head_dim: 0,
         scale: 1.0,
         shares: params.shares,
+        own: 0,
+        window: 0,
     };
     let (mut importance, mut max, mut stays) = (vec![0.0; tokens], vec![0.0; tokens], vec![1; tokens]);
     attention_received(&received, weights, &mut importance, &mut max);

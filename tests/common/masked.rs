@@ -66,6 +66,7 @@ impl Pass {
 struct Column {
     key: Vec<f64>,
     value: Vec<f64>,
+    position: u32,
     is_hidden: bool,
 }
 
@@ -128,14 +129,22 @@ impl MaskedDecoder {
             columns.extend(projected.iter().enumerate().map(|(row, [_, key, value])| Column {
                 key: key.clone(),
                 value: value.clone(),
+                position: pass.positions[layer][row],
                 is_hidden: pass.alive[layer].binary_search(&row).is_err(),
             }));
             x = x
                 .par_iter()
                 .enumerate()
                 .map(|(row, before)| {
-                    let seen: Vec<&Column> =
-                        columns[..=past + row].iter().filter(|column| !column.is_hidden).collect();
+                    let position = pass.positions[layer][row];
+                    let is_near = |column: &Column| match self.config.sliding_window {
+                        None => true,
+                        Some(window) => position - column.position < window as u32,
+                    };
+                    let seen: Vec<&Column> = columns[..=past + row]
+                        .iter()
+                        .filter(|column| !column.is_hidden && is_near(column))
+                        .collect();
                     if seen.is_empty() {
                         return before.clone();
                     }

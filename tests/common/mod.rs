@@ -54,6 +54,7 @@ pub fn attention_params(
     (heads, key_heads, head_dim): (usize, usize, usize),
 ) -> AttentionParams {
     AttentionParams {
+        start: 0,
         rows: rows as u32,
         columns: columns as u32,
         heads: heads as u32,
@@ -62,8 +63,17 @@ pub fn attention_params(
         past: past as u32,
         scale: 1.0 / (head_dim as f32).sqrt(),
         is_packed: 0,
+        window: 0,
     }
 }
+
+/// Positions of so many columns, between which some were dropped: ascending, with gaps of up to 4.
+pub fn positions(columns: usize) -> Vec<u32> {
+    (0..columns as u32).map(|column| 5 + 2 * column + column * column % 3).collect()
+}
+
+/// Windows that hide nothing, all but a row itself, and some columns.
+pub const WINDOWS: [u32; 4] = [0, 1, 7, 90];
 
 /// The folder of a golden fixture.
 pub fn golden(name: &str) -> PathBuf {
