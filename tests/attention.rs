@@ -21,6 +21,16 @@ fn adapter() -> Device {
     Compute::open(&DeviceSelect::Gpu).expect("an adapter").burn()
 }
 
+/// The adapter, and the CPU path with its own implementations.
+fn both() -> [Device; 2] {
+    [adapter(), Device::flex()]
+}
+
+/// Each size on each of them.
+fn on_both<T: Copy, const N: usize>(sizes: [T; N]) -> impl Iterator<Item = (Device, T)> {
+    both().into_iter().flat_map(move |device| sizes.map(|size| (device.clone(), size)))
+}
+
 fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
@@ -81,8 +91,7 @@ fn assert_attention(
 }
 
 /// Many rows: rows, rows before them, room behind them; heads, heads of keys, components.
-fn assert_many_rows(variants: Variants) {
-    let device = adapter();
+fn assert_many_rows(variants: Variants, device: &Device) {
     for (rows, past, room, heads) in [
         (15, 17, 0, (4, 2, 32)),
         (16, 0, 0, (3, 1, 128)),
@@ -93,13 +102,12 @@ fn assert_many_rows(variants: Variants) {
         (33, 5, 0, (2, 1, 6)),
         (9, 3, 2, (2, 1, 132)),
     ] {
-        assert_attention((rows, past, room), heads, variants, &device);
+        assert_attention((rows, past, room), heads, variants, device);
     }
 }
 
 /// Few rows, as in [`assert_many_rows`].
-fn assert_few_rows(variants: Variants) {
-    let device = adapter();
+fn assert_few_rows(variants: Variants, device: &Device) {
     for (rows, past, room, heads) in [
         (1, 0, 0, (1, 1, 4)),
         (1, 62, 1, (9, 3, 64)),
@@ -114,7 +122,7 @@ fn assert_few_rows(variants: Variants) {
         // Too wide to be shared out.
         (1, 70, 0, (2, 1, 260)),
     ] {
-        assert_attention((rows, past, room), heads, variants, &device);
+        assert_attention((rows, past, room), heads, variants, device);
     }
 }
 
@@ -130,14 +138,21 @@ const SOFTWARE: Variants = Variants { attention: false, is_software: true, ..TIL
 
 #[test]
 fn attention() {
-    assert_many_rows(TILED);
+    assert_many_rows(TILED, &adapter());
+}
+
+#[test]
+fn attention_on_the_cpu_path() {
+    assert_many_rows(Variants::default(), &Device::flex());
+    assert_few_rows(Variants::default(), &Device::flex());
 }
 
 #[test]
 fn attention_rows() {
-    assert_many_rows(Variants::default());
-    assert_many_rows(SOFTWARE);
-    assert_few_rows(SOFTWARE);
+    let device = adapter();
+    assert_many_rows(Variants::default(), &device);
+    assert_many_rows(SOFTWARE, &device);
+    assert_few_rows(SOFTWARE, &device);
 }
 
 /// On a device that is given so little at once that rows are cut into two dispatches.
@@ -156,8 +171,9 @@ fn attention_in_pieces() {
 
 #[test]
 fn attention_split() {
-    assert_few_rows(Variants::default());
-    assert_few_rows(TILED);
+    let device = adapter();
+    assert_few_rows(Variants::default(), &device);
+    assert_few_rows(TILED, &device);
 }
 
 #[test]
@@ -194,7 +210,6 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn attention_of_packed_rows() {
-    let device = adapter();
     for (rows, heads, head_dim) in [(1, 1, 4), (7, 2, 16), (50, 3, 64), (33, 2, 6)] {
         let width = heads * head_dim;
         let projected = noise(4, rows * 3 * width);
@@ -204,7 +219,7 @@ fn attention_of_packed_rows() {
         let params = attention_params((rows, rows, rows), (heads, heads, head_dim));
         let (mut mixed, mut log_sum) = (vec![0.0; rows * width], vec![0.0; rows * heads]);
         nn::attention(&params, &part(0), &part(1), &part(2), &[], &mut mixed, &mut log_sum);
-        for device in [Device::flex(), device.clone()] {
+        for device in both() {
             let projected = tensor(&projected, [rows, 3 * width], &device);
             for is_tiled in VARIANTS {
                 let variants = Variants { attention: is_tiled, ..Variants::default() };
@@ -218,7 +233,6 @@ fn attention_of_packed_rows() {
 
 #[test]
 fn rotary_append() {
-    let device = adapter();
     for (rows, past, room, heads) in [
         (1, 0, 0, Heads { queries: 1, keys: 1, dim: 2 }),
         (1, 5, 3, Heads { queries: 32, keys: 8, dim: 128 }),
@@ -243,7 +257,7 @@ fn rotary_append() {
         };
         let (mut keys, mut all, mut query) = (held.clone(), held.clone(), vec![0.0; rows * queries * dim]);
         nn::rotary_append(&params, &projected, &table, &mut keys, &mut all, &mut query);
-        for device in [Device::flex(), device.clone()] {
+        for device in both() {
             let shape = [past + rows + room, key_heads, dim];
             let (mut found_keys, mut found_values) =
                 (tensor(&held, shape, &device), tensor(&held, shape, &device));
@@ -269,8 +283,7 @@ fn rotary_append() {
 
 #[test]
 fn rms_norm_and_layer_norm() {
-    let device = adapter();
-    for (rows, width) in [(1, 1), (3, 127), (2, 128), (65, 129), (4, 2048)] {
+    for (device, (rows, width)) in on_both([(1, 1), (3, 127), (2, 128), (65, 129), (4, 2048)]) {
         let params = NormParams { rows: rows as u32, width: width as u32, eps: 1e-5 };
         let (x, weight, bias) = (noise(7, rows * width), noise(9, width), noise(10, width));
         let mut expected = vec![0.0; x.len()];
@@ -296,8 +309,7 @@ fn rms_norm_and_layer_norm() {
 
 #[test]
 fn most_likely() {
-    let device = adapter();
-    for count in [1, 2, 255, 256, 257, 32_064] {
+    for (device, count) in on_both([1, 2, 255, 256, 257, 32_064]) {
         let mut logits: Vec<f32> = noise(14, count).iter().map(|value| value * 12.0).collect();
         // The highest twice: the first of them is chosen.
         logits[count / 2] = 13.0;
@@ -318,18 +330,18 @@ fn most_likely() {
 
 #[test]
 fn most_likely_counts_what_is_not_finite_and_orders_zeros() {
-    let device = adapter();
-    let logits = [1.0, f32::NAN, f32::NEG_INFINITY, 2.0, f32::INFINITY];
-    let found = integers(kernel::decode::most_likely(&tensor(&logits, [1, 5], &device), 1.0));
-    assert_eq!(found[3], 3);
-    let found = integers(kernel::decode::most_likely(&tensor(&[-0.0, 0.0, -3.0], [1, 3], &device), 1.0));
-    assert_eq!(found[0], 1, "0 orders above -0, as in the sampler");
+    for device in both() {
+        let logits = [1.0, f32::NAN, f32::NEG_INFINITY, 2.0, f32::INFINITY];
+        let found = integers(kernel::decode::most_likely(&tensor(&logits, [1, 5], &device), 1.0));
+        assert_eq!(found[3], 3);
+        let found = integers(kernel::decode::most_likely(&tensor(&[-0.0, 0.0, -3.0], [1, 3], &device), 1.0));
+        assert_eq!(found[0], 1, "0 orders above -0, as in the sampler");
+    }
 }
 
 #[test]
 fn best_tokens() {
-    let device = adapter();
-    for count in [1, 63, 64, 65, 256, 257, 5_000] {
+    for (device, count) in on_both([1, 63, 64, 65, 256, 257, 5_000]) {
         // Rounded, so that many are equal and the lower token has to win.
         let logits: Vec<f32> = noise(15, count).iter().map(|value| (value * 40.0).round()).collect();
         let found = integers(kernel::decode::best_tokens(&tensor(&logits, [1, count], &device)));

@@ -143,6 +143,10 @@ fn layers_and_steps_cost_no_more_calls_than_they_may() {
             assert!(calls.dispatches <= ceiling, "{what}, {format}: {calls:?}, expected at most {ceiling}");
             assert!(calls.dispatches > 0, "{what}, {format}: nothing was counted");
             assert_eq!(calls.pipelines, 0, "{what}, {format}: pipelines are built once");
+            assert_eq!(
+                calls.copies, 0,
+                "{what}, {format}: a layer brings nothing to the device, and copies no cache"
+            );
         }
     }
     // What the second filter of a prefill costs, with the dispatches that it spares nobody.

@@ -253,10 +253,12 @@ fn top_k() {
             let mut expected = vec![u32::MAX; count];
             let params = TopKParams { count: count as u32, k: k as u32 };
             oracle::prefill::top_k(&params, &score, &preferred, &mut expected);
-            let preferred = kernel::integers(preferred, [count], &adapter());
-            let found = integers(kernel::prefill::top_k(&tensor(&score, [count]), &preferred, k));
-            assert_eq!(found, expected, "{params:?}");
-            assert_eq!(found.iter().sum::<u32>() as usize, k.min(count), "neither more nor less");
+            for device in both() {
+                let preferred = kernel::integers(preferred.clone(), [count], &device);
+                let found = integers(kernel::prefill::top_k(&on(&device, &score, [count]), &preferred, k));
+                assert_eq!(found, expected, "{params:?}");
+                assert_eq!(found.iter().sum::<u32>() as usize, k.min(count), "neither more nor less");
+            }
         }
     }
 }
@@ -271,10 +273,12 @@ fn compact() {
             let params = CompactParams { count: count as u32, kept: kept as u32, offset: 35 };
             let (mut index, mut kept_is_key) = (vec![u32::MAX; kept], vec![u32::MAX; kept]);
             oracle::prefill::compact(&params, &stays, &is_key, &mut index, &mut kept_is_key);
-            let on_adapter = |values: Vec<u32>| kernel::integers(values, [count], &adapter());
-            let (found, found_is_key) =
-                kernel::prefill::compact(&on_adapter(stays), &on_adapter(is_key), kept, 35);
-            assert_eq!((integers(found), integers(found_is_key)), (index.clone(), kept_is_key), "{params:?}");
+            for device in both() {
+                let there = |values: &[u32]| kernel::integers(values.to_vec(), [count], &device);
+                let found = kernel::prefill::compact(&there(&stays), &there(&is_key), kept, 35);
+                let found = (integers(found.0), integers(found.1));
+                assert_eq!(found, (index.clone(), kept_is_key.clone()), "{params:?}");
+            }
             assert!(index.into_iter().eq((35..).step_by(share as usize).take(kept)), "ascending, from 35");
         }
     }
@@ -303,10 +307,12 @@ fn gather_rows() {
         let params = GatherRowsParams { rows: kept as u32, width: width as u32 };
         let mut expected = vec![0.0; kept * width];
         oracle::decode::gather_rows(&params, &x, &index, &mut expected);
-        let index = kernel::integers(index, [kept], &adapter());
-        let x = tensor(&x, [rows, width]);
-        for x in [x.clone(), strided(x)] {
-            assert_eq!(values(kernel::decode::gather_rows(&x, &index)), expected, "{params:?}");
+        for device in both() {
+            let index = kernel::integers(index.clone(), [kept], &device);
+            let x = on(&device, &x, [rows, width]);
+            for x in [x.clone(), strided(x)] {
+                assert_eq!(values(kernel::decode::gather_rows(&x, &index)), expected, "{params:?}");
+            }
         }
     }
 }

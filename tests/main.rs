@@ -36,6 +36,7 @@ mod products;
 mod prompt;
 mod pruned;
 mod quantised;
+mod repeat;
 mod select_rows;
 #[cfg(feature = "serve")]
 mod serve;

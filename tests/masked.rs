@@ -2,20 +2,18 @@
 //! hides what was dropped ([`MaskedDecoder`]).
 
 use crate::common::{
+    computes,
     masked::{MaskedDecoder, Pass},
     noise,
     tiny::{TEXT_WIDTH, Tiny, VOCABULARY},
 };
 use burn::tensor::{Tensor, TensorData};
 use mustdrop::{
-    DeviceSelect, Pruning,
+    Pruning,
     config::ModelConfig,
     device::Compute,
     drop::prefill::{Candidates, PrefillFilter},
-    kernel::{
-        self,
-        variants::{Unpack, Variants},
-    },
+    kernel,
     model::{KeyValueCache, LlavaModel},
 };
 
@@ -61,7 +59,11 @@ impl Both {
             masked,
             seen: 0,
             compute: compute.clone(),
-            what: format!("{what}, heads of {head_dim}, window {window:?}"),
+            what: format!(
+                "{}, {:?}, {what}, heads of {head_dim}, window {window:?}",
+                compute.info(),
+                compute.variants()
+            ),
         }
     }
 
@@ -130,18 +132,6 @@ impl Both {
     }
 }
 
-/// The CPU path, and an adapter with the kernels that it takes by itself and with the others.
-fn computes() -> Vec<(String, Compute)> {
-    let [cpu, adapter] =
-        [DeviceSelect::Cpu, DeviceSelect::Gpu].map(|select| Compute::open(&select).expect("a device"));
-    let tiles = Variants { attention: true, unpack: Unpack::Tile, is_software: false, ..adapter.variants() };
-    let registers = Variants { attention: false, unpack: Unpack::Registers, ..tiles };
-    let software = Variants { is_software: true, ..registers };
-    let adapters = [tiles, registers, software]
-        .map(|variants| (format!("{variants:?}"), adapter.clone().with_variants(variants)));
-    adapters.into_iter().chain([("the CPU path".to_owned(), cpu)]).collect()
-}
-
 fn rules(mut rules: Pruning, evict: bool) -> Pruning {
     rules.evict = evict;
     rules.pruning_layers = Some(FILTERS.to_vec());
@@ -157,10 +147,10 @@ fn steps_and_turns_behind_dropped_tokens_equal_a_dense_model_with_them_hidden() 
         ("keeping caches", rules(Pruning::mustdrop(), false)),
         ("as the authors number rows", rules(Pruning::reference(), true)),
     ];
-    for (name, compute) in computes() {
+    for compute in computes() {
         for (kind, rules) in &kinds {
             for (head_dim, window) in [(8, None), (6, Some(13)), (8, Some(40))] {
-                let mut both = Both::new(&compute, head_dim, window, &format!("{name}, {kind}"));
+                let mut both = Both::new(&compute, head_dim, window, kind);
                 let pictures = [(3, 30, [12, 7, 5]), (35, 17, [9, 9, 2])];
                 both.prefill(57, &pictures, rules);
                 (0..8).for_each(|step| both.text(&[step * 5 % VOCABULARY as u32]));

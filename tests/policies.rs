@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::common;
 use crate::common::tiny::{IMAGE_TOKEN, SIDE, Tiny};
-use crate::common::{DEVICES, MODEL, repository};
+use crate::common::{DEVICES, MODEL, ON_ADAPTER, repository};
 use mustdrop::{
     DeviceSelect, Error, Part, Pruning,
-    drop::{Keep, PolicyName, Stage, prefill::PrefillFilter},
+    drop::{Keep, PolicyName, Preset, Stage, prefill::PrefillFilter},
     prompt::PromptLayout,
     report::PruningReport,
 };
@@ -185,6 +185,36 @@ fn both_paths_choose_the_same() {
         let [cpu, gpu] = DEVICES.map(|device| pass(&device, &pruning, false));
         assert_eq!((&cpu.1, &cpu.2), (&gpu.1, &gpu.2), "{pruning:?}");
         common::assert_close(&gpu.0, &cpu.0, &format!("{pruning:?}"));
+    }
+}
+
+/// Pictures and the default model, with every policy: everything that is reported of what was kept.
+#[test]
+fn both_paths_choose_the_same_of_pictures() {
+    let budgets = [32, 64].into_iter().flat_map(|keep| {
+        let policies = PolicyName::ALL.iter().filter(|policy| **policy != PolicyName::None);
+        // FastV keeps all tokens of two layers.
+        let policies = policies.filter(move |policy| keep >= 64 || **policy != PolicyName::FastV);
+        policies.map(move |policy| Pruning::policy(*policy).keep(Keep::Tokens(keep)))
+    });
+    let thresholds = [Preset::Retain64, Preset::Retain192].map(|preset| Pruning::mustdrop().preset(preset));
+    for pruning in budgets.chain(thresholds) {
+        for name in ["sample_1.png", "sample_4.png"] {
+            let chosen = [&MODEL, &ON_ADAPTER].map(|model| {
+                let picture = repository("models/picture-book").join(name);
+                let picture = Part::image_path(picture).expect("a sample picture");
+                let mut chat = model.chat().pruning(pruning.clone());
+                let answer = chat.ask([picture, Part::text("what is in the picture?")]).expect("an answer");
+                let report = answer.report().pruning.clone().expect("a policy was named");
+                let pictures = report.pictures.into_iter().map(|picture| {
+                    let kept: Vec<_> =
+                        picture.kept.into_iter().map(|kept| (kept.layer, kept.tokens)).collect();
+                    (picture.merged_windows, picture.tokens, picture.key_tokens, kept)
+                });
+                (pictures.collect::<Vec<_>>(), answer.report().kv_rows_per_layer.clone())
+            });
+            assert_eq!(chosen[0], chosen[1], "{name}, {pruning:?}");
+        }
     }
 }
 

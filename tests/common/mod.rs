@@ -13,7 +13,12 @@ use std::{
     sync::LazyLock,
 };
 
-use mustdrop::{DeviceSelect, Llava, oracle::nn::AttentionParams};
+use mustdrop::{
+    DeviceSelect, Llava,
+    device::Compute,
+    kernel::variants::{Unpack, Variants},
+    oracle::nn::AttentionParams,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
@@ -34,6 +39,17 @@ fn embedded(device: DeviceSelect) -> Llava {
 
 /// The fixtures with expected results of an independent implementation.
 pub const GOLDENS: [&str; 2] = ["half_smooth", "grouped_query"];
+
+/// The CPU path, and an adapter with every choice of kernels: for GPUs with tiles or without, and for software.
+pub fn computes() -> [Compute; 4] {
+    let [cpu, adapter] = DEVICES.map(|select| Compute::open(&select).expect("a device"));
+    let tiles = Variants { attention: true, unpack: Unpack::Tile, is_software: false, ..adapter.variants() };
+    let registers = Variants { attention: false, unpack: Unpack::Registers, ..tiles };
+    let software = Variants { is_software: true, ..registers };
+    let [tiles, registers, software] =
+        [tiles, registers, software].map(|variants| adapter.clone().with_variants(variants));
+    [cpu, tiles, registers, software]
+}
 
 /// A path inside the repository.
 pub fn repository(path: &str) -> PathBuf {
