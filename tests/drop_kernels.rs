@@ -27,10 +27,6 @@ fn adapter() -> Device {
     Compute::open(&DeviceSelect::Gpu).expect("an adapter").burn()
 }
 
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
-    on(&adapter(), values, shape)
-}
-
 fn on<const D: usize>(device: &Device, values: &[f32], shape: [usize; D]) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
@@ -79,8 +75,10 @@ fn window_similarity() {
         x[first as usize * width..][..width].fill(0.0);
         let mut expected = vec![0.0; params.windows() * params.windows()];
         oracle::vision::window_similarity(&params, &x, &mut expected);
-        let x = tensor(&x, [rows, width]);
-        for x in [x.clone(), strided(x)] {
+        for x in both().into_iter().flat_map(|device| {
+            let x = on(&device, &x, [rows, width]);
+            [x.clone(), strided(x)]
+        }) {
             let found = values(kernel::vision::window_similarity(&x, params));
             // Sums of `width` products, and one of at most 256 divided by at least 2.
             let tolerance = (width as f32).sqrt().max(16.0) * 4.0 * f32::EPSILON;
@@ -101,9 +99,12 @@ fn window_merge() {
         let params = WindowMergeParams { tokens: tokens as u32, members: 9, width: width as u32 };
         let mut expected = vec![f32::NAN; tokens * width];
         oracle::vision::window_merge(&params, &x, &member, &mut expected);
-        let member = kernel::integers(member, [tokens, 9], &adapter());
-        let x = tensor(&x, [rows, width]);
-        for x in [x.clone(), strided(x)] {
+        for (device, is_strided) in
+            both().into_iter().flat_map(|device| [false, true].map(|s| (device.clone(), s)))
+        {
+            let member = kernel::integers(member.clone(), [tokens, 9], &device);
+            let x = on(&device, &x, [rows, width]);
+            let x = if is_strided { strided(x) } else { x };
             let found = values(kernel::vision::window_merge(&x, &member));
             assert_near(&found, &expected, 10.0 * f32::EPSILON, &format!("{params:?}"));
         }
