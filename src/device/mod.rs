@@ -135,8 +135,8 @@ struct Opened {
     queue: wgpu::Queue,
 }
 
-/// What tells an adapter from every other of the machine: of two equal cards, its number, and where drivers say it, its
-/// place on the bus.
+/// What tells an adapter from every other of the machine: of two equal cards, its place on the bus, or where drivers do not
+/// say that, its number.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct AdapterKey {
     index: Option<usize>,
@@ -149,6 +149,7 @@ struct AdapterKey {
 impl AdapterKey {
     fn new(index: Option<usize>, info: &wgpu::AdapterInfo) -> Self {
         let (name, bus) = (info.name.clone(), info.device_pci_bus_id.clone());
+        let index = index.filter(|_| bus.is_empty());
         Self { index, backend: info.backend, name, bus, driver: info.driver_info.clone() }
     }
 }
@@ -209,6 +210,13 @@ mod tests {
         assert_eq!(first, AdapterKey::new(Some(0), &info));
         assert_ne!(first, AdapterKey::new(Some(1), &info), "by their numbers");
         info.device_pci_bus_id = "0000:65:00.0".into();
-        assert_ne!(first, AdapterKey::new(Some(0), &info), "by their places on the bus");
+        let card = AdapterKey::new(Some(0), &info);
+        assert_eq!(
+            card,
+            AdapterKey::new(Some(1), &info),
+            "the same card, though another was plugged in before it"
+        );
+        info.device_pci_bus_id = "0000:b3:00.0".into();
+        assert_ne!(card, AdapterKey::new(Some(0), &info), "by their places on the bus");
     }
 }

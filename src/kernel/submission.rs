@@ -1,8 +1,10 @@
 //! A bound on the work of one submission.
 //!
 //! Windows resets a GPU that is busy with one submission for two seconds, and burn submits by the number of dispatches,
-//! whatever they cost. So work on many rows is cut into pieces, and what is queued is submitted before it exceeds what the
-//! device computes in a tenth of a second ([`Variants::submission_flops`]), and [`MOST_FLOPS`] in any case.
+//! whatever they cost. So products and attention of many rows, beside which the rest weighs nothing, are cut into pieces, and
+//! what is queued is submitted before it exceeds what the device computes in a tenth of a second
+//! ([`Variants::submission_flops`]), and [`MOST_FLOPS`] in any case. A piece has 64 rows at least: of a 7B model's widest
+//! product that is 11.5 GFLOP, which takes a device of 6 GFLOP/s two seconds.
 //!
 //! A software adapter computes on the cores that the host runs on, and a host that is far ahead of it spins for room in
 //! burn's queue. There the host sleeps until the work is done, every few products.
@@ -87,21 +89,23 @@ mod tests {
 
     #[test]
     fn a_submission_stays_below_the_bound() {
-        for variants in [Variants::default(), slow(12 << 30)] {
+        for variants in [Variants::default(), slow(12 << 30), slow(1 << 30)] {
             let (mut queued, mut submissions, mut total) = (0, 0, 0);
             for of_a_row in std::iter::repeat_n(ROW, 32).flatten() {
                 let at_once = rows_at_once(of_a_row, variants);
                 for start in (0..640).step_by(at_once) {
                     let flops = at_once.min(640 - start) as u64 * of_a_row;
                     let (now, is_due) = after(queued, flops, variants.most_flops());
-                    assert!(now <= variants.most_flops());
+                    // A tile may be more than that by itself.
+                    assert!(now <= variants.most_flops().max(TILE_ROWS * of_a_row));
                     submissions += u64::from(is_due);
                     queued = now;
                     total += flops;
                 }
             }
             assert_eq!(total, 640 * 32 * ROW.iter().sum::<u64>(), "all rows");
-            assert!(submissions >= total / variants.most_flops(), "{submissions} of {total} operations");
+            let largest = variants.most_flops().max(TILE_ROWS * ROW[2]);
+            assert!(submissions >= total / largest, "{submissions} of {total} operations");
         }
     }
 
