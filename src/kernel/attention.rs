@@ -41,7 +41,8 @@ const SPLIT: u32 = 64;
 pub struct Window<'a> {
     /// Positions that a row sees, its own included.
     pub tokens: u32,
-    /// Of the columns, ascending, `[columns or more]`: between columns, rows may have been dropped.
+    /// Of the columns, ascending, `[columns or more]`: between columns, rows may have been dropped. Each is that of the row
+    /// which was written there.
     pub positions: &'a Tensor<1, Int>,
 }
 
@@ -111,6 +112,8 @@ pub fn attention(
     variants: Variants,
 ) -> Mixed {
     let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
+    let is_known = window.is_none_or(|window| window.positions.dims()[0] >= columns);
+    assert!(is_known, "a window looks at the position of each column");
     let of_a_row = Heads { queries: heads, keys: key_heads, dim: head_dim };
     let params = AttentionParams { window: Window::tokens(window), ..params(rows, columns, past, of_a_row) };
     if is_on_adapter(query) {

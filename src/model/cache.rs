@@ -89,7 +89,7 @@ impl KeyValueCache {
 pub struct LayerCache {
     /// Keys and values, `[rows or more, key_heads, head_dim]` each.
     storage: Option<[Tensor<3>; 2]>,
-    /// Positions of the rows held, where a window asks for them.
+    /// Positions of the rows, `[rows or more]`, where a window asks for them.
     positions: Option<Tensor<1, Int>>,
     rows: usize,
 }
@@ -122,12 +122,9 @@ impl LayerCache {
         variants: Variants,
     ) -> Attended {
         let (past, rows) = (self.rows, projected.dims()[0]);
-        let positions = rotary.positions.clone().map(|new| match self.positions.take() {
-            Some(held) if past > 0 => Tensor::cat(vec![held.slice([0..past]), new], 0),
-            _ => new,
-        });
-        let seen = window.zip(positions.as_ref()).map(|(tokens, positions)| Window { tokens, positions });
         self.rows += rows;
+        let positions = rotary.positions.as_ref().map(|new| self.with_positions(past, new));
+        let seen = window.zip(positions.as_ref()).map(|(tokens, positions)| Window { tokens, positions });
         let [mut keys, mut values] = self.take(past, heads, &projected.device());
         let query = rotary_append(projected, rotary, heads, past, &mut keys, &mut values);
         let mixed = attention(&query, &keys, &values, self.rows, past, seen, variants);
@@ -136,6 +133,24 @@ impl LayerCache {
         self.storage = Some([keys, values]);
         self.positions = positions;
         attended
+    }
+
+    /// The positions held with those of new rows behind them, written where there is room.
+    fn with_positions(&mut self, past: usize, new: &Tensor<1, Int>) -> Tensor<1, Int> {
+        let mut positions = match self.positions.take() {
+            Some(held) if held.dims()[0] >= self.rows => held,
+            held => {
+                let capacity = self.rows.next_multiple_of(CHUNK);
+                let grown = integers(vec![0; capacity], [capacity], &new.device());
+                match held.filter(|_| past > 0) {
+                    Some(held) => grown.slice_assign([0..past], held.slice([0..past])),
+                    None => grown,
+                }
+            }
+        };
+        let new = new.clone();
+        positions.inplace(|held| held.slice_assign([past..self.rows], new));
+        positions
     }
 
     /// Keys and values with room for all rows, of which the first `past` are those held.
