@@ -210,10 +210,10 @@ impl Iterator for Answer<'_> {
                 State::Ending(reason) => {
                     self.state = State::Ended;
                     self.report.stop = Some(reason);
-                    let counted =
-                        self.meter.take().and_then(|meter| meter.lap(self.conversation.llava.compute()));
-                    if let (Some(work), Some((counted, _))) = (&mut self.report.work, counted) {
-                        work.decode.submissions = counted.submissions;
+                    if let (Some(work), Some(meter)) = (&mut self.report.work, self.meter.take()) {
+                        let compute = self.conversation.llava.compute();
+                        let submissions = meter.submissions(work.decode.tally, compute);
+                        work.decode.submissions = submissions.unwrap_or_default();
                     }
                     return Some(Ok(Event::Done(reason)));
                 }

@@ -76,9 +76,10 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AnswerWork {
-    /// From pixels to the first logits.
+    /// From pixels, where those were not encoded before, to the first logits.
     pub prompt: Work,
-    /// To choose the first token, and in all decode steps so far; submissions are counted when the answer is complete.
+    /// To choose each token, the first included, and in the steps between; submissions are counted when the answer is
+    /// complete.
     pub decode: Work,
 }
 

@@ -155,7 +155,7 @@ fn attention_rows() {
     assert_few_rows(SOFTWARE, &device);
 }
 
-/// On a device that is given so little at once that rows are cut into two dispatches.
+/// On a device that is given so little at once that rows are cut into three dispatches.
 #[test]
 fn attention_in_pieces() {
     let device = adapter();

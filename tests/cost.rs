@@ -5,7 +5,7 @@ use crate::common::attention_params;
 use mustdrop::oracle::{
     cost::Cost,
     decode::{AttentionJoinParams, BestTokensParams, GatherRowsParams, MostLikelyParams},
-    nn::{NormParams, ProductParams, RotaryAppendParams},
+    nn::{AttentionParams, NormParams, ProductParams, RotaryAppendParams},
     prefill::{CompactParams, GatherSurvivorsParams, SelectRowsParams, TextAttentionParams, TopKParams},
     quantised::QuantisedParams,
     vision::{WindowMergeParams, WindowSimilarityParams},
@@ -69,6 +69,18 @@ fn attention_and_what_belongs_to_it() {
     // Ten rows that all see everything, and heads that share keys.
     let all = attention_params((10, 20, 20), (8, 2, 64));
     assert_eq!(all.cost(), Cost { flops: 4 * 200 * 512, bytes: 4 * (2 * 5_120 + 2 * 2_560 + 80) });
+    // The second piece of a prompt: rows 512 to 584 see 513 to 585 columns; 73 of them, 549 on average.
+    let piece = AttentionParams { start: 512, ..prefill };
+    assert_eq!(piece.pairs(), 73 * 549);
+    assert_eq!(piece.cost(), Cost { flops: 656_621_568, bytes: 4 * (2 * 299_008 + 2 * 2_396_160 + 2_336) });
+    // A window of 100: 1 to 99 columns, and then 100 each; of the piece, all rows see 100, from column 413 on.
+    let near = AttentionParams { window: 100, ..prefill };
+    assert_eq!(near.pairs(), 4_950 + 486 * 100);
+    let piece = AttentionParams { window: 100, ..piece };
+    assert_eq!(piece.pairs(), 7_300);
+    assert_eq!(piece.cost(), Cost { flops: 119_603_200, bytes: 4 * (2 * 299_008 + 2 * 172 * 4_096 + 2_336) });
+    let step = AttentionParams { window: 100, ..step };
+    assert_eq!(step.cost(), Cost { flops: 1_638_400, bytes: 4 * (2 * 4_096 + 2 * 409_600 + 32) });
     // Behind 18 of 20 columns: 19 pairs, and then 20 each.
     assert_eq!(attention_params((5, 20, 18), (1, 1, 4)).pairs(), 19 + 4 * 20);
 

@@ -1,9 +1,11 @@
 //! What a layer and a step cost the device, counted from outside: a library in front of the Vulkan loader writes down
 //! each call of a child process, which writes marks between them.
 
+mod loops;
+
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::Write,
     path::Path,
@@ -13,25 +15,22 @@ use std::{
 
 use burn::tensor::Tensor;
 use mustdrop::{
-    DeviceSelect,
+    DeviceSelect, Llava, Part,
     config::ModelConfig,
     device::{Compute, Meter, Work},
     drop::{
-        Pruning,
+        Keep, Pruning,
         prefill::{Candidates, PrefillFilter},
     },
     kernel::{
-        self, KERNELS,
+        self,
         product::{self, Around},
         quantised::QuantisedMatrix,
+        tally,
     },
     model::{Decoder, LlavaModel},
+    report::AnswerWork,
     weights::Precision,
-};
-
-use naga::{
-    back::spv,
-    valid::{Capabilities, ValidationFlags, Validator},
 };
 
 use crate::{
@@ -135,6 +134,8 @@ fn of_a_layer(found: &BTreeMap<String, Calls>, what: &str) -> Calls {
 /// a tower.
 const CEILINGS: [(&str, [usize; 3]); 4] =
     [("f32", [7, 8, 7]), ("f16", [7, 8, 7]), ("q8", [7, 8, 7]), ("q4", [7, 8, 7])];
+/// Dispatches of a decoder layer in a step, if it has a sliding window.
+const WINDOWED: usize = 8;
 /// Dispatches of a filter: the attention that tokens receive, the choice, the rows that go on.
 const FILTER: usize = 3;
 /// Dispatches and submissions of a whole step of 12 layers, from the token to the next.
@@ -156,6 +157,10 @@ fn layers_and_steps_cost_no_more_calls_than_they_may() {
             );
         }
     }
+    let window = of_a_layer(found, "window");
+    println!("decode with a window: {window:?}");
+    assert!((1..=WINDOWED).contains(&window.dispatches), "{window:?}");
+    assert_eq!(window.copies, 0, "{window:?}");
     // What the second filter of a prefill costs, with the dispatches that it spares nobody.
     let [one, two] = [1, 2].map(|filters| found[&format!("filters {filters}")]);
     println!("filters: {one:?}, {two:?}");
@@ -191,68 +196,16 @@ fn the_library_counts_what_the_driver_gets() {
         }
     }
     assert_eq!(outside["step"], inside["step"]);
+    // Of a whole answer, burn runs a few kernels, each with parameters of its own; the child compares the same counts with
+    // the answer's report.
+    let (all, own) = (outside["answer"], inside["answer"]);
+    println!("answer: {all:?} outside, {own:?} inside");
+    assert_eq!(all.submissions, own.submissions);
+    let of_burn = all.dispatches - own.dispatches;
+    assert!(of_burn < own.dispatches / 10, "{of_burn} dispatches");
+    assert!((own.copies..=own.copies + of_burn).contains(&all.copies), "{of_burn} dispatches of burn");
     assert!(pipelines > 5, "kernels are built in the first round: {pipelines}");
     assert!(inside["step"].copies > 2, "{:?}", inside["step"]);
-}
-
-/// Checked, each loop would count its rounds in a pair of words, from the largest number down.
-#[test]
-fn no_shader_that_the_driver_gets_counts_the_rounds_of_its_loops() {
-    let text = product::QUANTISED_VECTOR.text();
-    let [checked, unchecked] = [true, false].map(|force_loop_bounding| {
-        let module = naga::front::wgsl::parse_str(&text).expect("valid, as another test sees");
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
-        let info = validator.validate(&module).expect("valid, as another test sees");
-        let options = spv::Options { force_loop_bounding, ..spv::Options::default() };
-        spv::write_vec(&module, &info, &options, None).expect("SPIR-V")
-    });
-    assert!(counts_rounds(&checked) && !counts_rounds(&unchecked), "this test sees what it looks for");
-    let names: BTreeSet<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
-    let mut seen = BTreeSet::new();
-    for shader in &COUNTED.shaders {
-        let Some(name) = names.get(entry_point(shader).as_str()) else { continue };
-        assert!(!counts_rounds(shader), "{name}");
-        seen.insert(*name);
-    }
-    assert_eq!(seen, names, "the driver got every shader");
-}
-
-/// The instructions of a SPIR-V module: operation and operands.
-fn instructions(shader: &[u32]) -> impl Iterator<Item = (u32, &[u32])> {
-    const HEADER: usize = 5;
-    let mut at = HEADER;
-    std::iter::from_fn(move || {
-        let first = *shader.get(at)?;
-        let (words, operation) = ((first >> 16) as usize, first & 0xffff);
-        let operands = &shader[at + 1..at + words];
-        at += words;
-        Some((operation, operands))
-    })
-}
-
-/// The name of a module's only entry point.
-fn entry_point(shader: &[u32]) -> String {
-    const ENTRY_POINT: u32 = 15;
-    let name = instructions(shader).find(|(operation, _)| *operation == ENTRY_POINT);
-    let (_, operands) = name.expect("an entry point");
-    let bytes: &[u8] = bytemuck::cast_slice(&operands[2..]);
-    let end = bytes.iter().position(|byte| *byte == 0).expect("an end");
-    String::from_utf8(bytes[..end].to_vec()).expect("UTF-8")
-}
-
-/// Whether a module has the pair of words that a bounded loop begins to count at.
-fn counts_rounds(shader: &[u32]) -> bool {
-    const CONSTANT: u32 = 43;
-    const COMPOSITE: u32 = 44;
-    let mut largest = BTreeSet::new();
-    instructions(shader).any(|(operation, operands)| match (operation, operands) {
-        (CONSTANT, [_, name, u32::MAX]) => {
-            largest.insert(*name);
-            false
-        }
-        (COMPOSITE, [_, _, first, second]) => largest.contains(first) && largest.contains(second),
-        _ => false,
-    })
 }
 
 /// The process that is counted.
@@ -340,9 +293,42 @@ fn child() {
     mark("step");
     step(token, 40);
     mark("else");
+    // A decoder whose window is outgrown writes the positions of rows, too.
+    for depth in DEPTHS {
+        let mut config = synthetic::config(256, depth, 512);
+        config["text_config"]["model_type"] = "mistral".into();
+        config["text_config"]["num_key_value_heads"] = 4.into();
+        config["text_config"]["sliding_window"] = 50.into();
+        let config = ModelConfig::parse(config.to_string().as_bytes(), Path::new("config.json"));
+        let decoder = Decoder::synthetic(&config.expect("a configuration").text, &compute, FORMATS[3].1);
+        let decoder = decoder.expect("a decoder");
+        let mut cache = decoder.new_cache();
+        let positions: Vec<u32> = (0..2 + ROWS as u32).collect();
+        drop(decoder.forward(decoder.embed(&[3; ROWS]), &positions[..ROWS], &mut cache));
+        drop(decoder.forward(decoder.embed(&[5]), &positions[ROWS..ROWS + 1], &mut cache));
+        mark(&format!("window {depth}"));
+        drop(decoder.forward(decoder.embed(&[5]), &positions[ROWS + 1..], &mut cache));
+        mark("else");
+    }
+    // A whole answer, with what its report says.
+    let llava = Llava::embedded().device(DeviceSelect::Gpu).build().expect("the default model");
+    let picture = Part::image_path(repository("models/picture-book/sample_1.png")).expect("a picture");
+    let mut chat = llava.chat().pruning(Pruning::mustdrop().keep(Keep::Tokens(64)));
+    mark("answer");
+    let (before, whole) = (tally::so_far(), Meter::start(&compute).expect("an adapter"));
+    let mut answer = chat.ask([picture, Part::text("what is in the picture?")]).expect("an answer");
+    answer.complete().expect("a complete answer");
+    let AnswerWork { prompt, decode, .. } = answer.report().work.expect("an adapter");
+    let mut reported = prompt.tally;
+    reported += decode.tally;
+    assert_eq!(reported, tally::so_far() - before);
+    // The report asks for the number of submissions three times.
+    let submissions = whole.submissions(reported, &compute).expect("an adapter");
+    assert_eq!(prompt.submissions + decode.submissions + 3, submissions);
+    mark("else");
     // Whatever else there is: kernels for GPUs with tiles and without, merged windows, quantised rows.
     for compute in &computes()[1..] {
-        let model = repeat::model(compute);
+        let model = repeat::model(compute, None);
         repeat::pass(&model, &repeat::pruning());
         let all = kernel::integers(vec![1; 3], [3], &compute.burn());
         drop(kernel::prefill::compact(&all, &all, 3, 0));

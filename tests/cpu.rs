@@ -290,10 +290,10 @@ fn attention_that_vision_tokens_receive() {
                 head_dim: head_dim as u32,
                 scale: 1.0 / (head_dim as f32).sqrt(),
                 shares: 1,
-                own: (first + columns) as u32,
+                own: (first + columns + 2) as u32,
                 window,
             };
-            let positions = positions(first + columns + rows);
+            let positions = positions(first + columns + 2 + rows);
             let query = noise(1, rows * heads * head_dim);
             let key = noise(2, (first + columns + 2) * key_heads * head_dim);
             // Denominators as they are about: many keys, so that weights stay below 1.

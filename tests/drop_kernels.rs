@@ -137,11 +137,13 @@ fn log_sum_exp() {
 fn text_attention() {
     for (heads, key_heads, head_dim) in HEADS {
         for (rows, first, columns) in [(1, 0, 1), (64, 35, 336), (65, 1, 63), (25, 20, 577), (130, 3, 5)] {
-            let all = first + columns + rows;
+            // Other tokens lie between the picture and those that are asked.
+            let own = first + columns + 3;
+            let all = own + rows;
             let (q, k) = (noise(5, rows * heads * head_dim), noise(6, all * key_heads * head_dim));
             let mut log_sum = vec![0.0; rows * heads];
             for window in WINDOWS {
-                let sizes = (rows, all, first + columns);
+                let sizes = (rows, all, own);
                 let params =
                     AttentionParams { window, ..attention_params(sizes, (heads, key_heads, head_dim)) };
                 let positions = positions(all);
@@ -156,7 +158,7 @@ fn text_attention() {
                     head_dim: params.head_dim,
                     scale: params.scale,
                     shares: 1,
-                    own: (first + columns) as u32,
+                    own: own as u32,
                     window,
                 };
                 let mut weights = vec![0.0; rows * columns];
@@ -179,7 +181,7 @@ fn text_attention() {
                     let window =
                         (window > 0).then_some(Window { tokens: window, positions: &positions_there });
                     // The cache holds what is before the rows of the pass, which begins `asked` rows earlier.
-                    let past = first + columns - asked;
+                    let past = own - asked;
                     match text_attention_of(&strided(queries), &keys, &sums, asked, tokens, past, window) {
                         // Relative to the weights, which sum to at most 1 a row.
                         Received::Reduced { sum: found_sum, max: found_max } => {

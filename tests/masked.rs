@@ -38,10 +38,7 @@ type Shown = (usize, usize, [usize; FILTERS.len()]);
 impl Both {
     fn new(compute: &Compute, head_dim: usize, window: Option<usize>, what: &str) -> Self {
         let mut tiny = Tiny::of(LAYERS, head_dim);
-        if let Some(window) = window {
-            tiny.config["text_config"]["model_type"] = "mistral".into();
-            tiny.config["text_config"]["sliding_window"] = window.into();
-        }
+        tiny.set_window(window);
         let config = ModelConfig::parse(tiny.config.to_string().as_bytes(), "config.json".as_ref());
         let masked = MaskedDecoder::new(&config.expect("a configuration").text, |name| {
             // The tiny checkpoint has the names of transformers before 4.52.

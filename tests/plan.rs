@@ -218,7 +218,7 @@ fn dropping_shrinks_the_planned_cache_and_nothing_else_grows() {
     }
 }
 
-/// No buffer of rows times columns, no second copy of anything large.
+/// By the plan, which [`the_measured_peak_is_within_a_tenth_of_the_plan`] holds to what is measured.
 #[test]
 fn the_prefill_of_a_7b_model_needs_little_beside_weights_and_cache() {
     let shape = shape_7b();

@@ -1,4 +1,5 @@
-//! The same bits each time: a whole pass, over and over, with every kind of kernel.
+//! The same bits each time: a whole pass with float weights, over and over, by each choice of kernels. `products` repeats
+//! those with blocks.
 
 use burn::tensor::Tensor;
 use mustdrop::{
@@ -24,9 +25,11 @@ fn bits<const D: usize>(tensor: Tensor<D>) -> Vec<u32> {
     values.into_iter().map(f32::to_bits).collect()
 }
 
-/// A model that is small enough to be run often.
-pub fn model(compute: &Compute) -> LlavaModel {
-    Tiny::of(3, 8).load_on(compute).expect("a model")
+/// A model that is small enough to be run often, with a sliding window or without.
+pub fn model(compute: &Compute, window: Option<usize>) -> LlavaModel {
+    let mut tiny = Tiny::of(3, 8);
+    tiny.set_window(window);
+    tiny.load_on(compute).expect("a model")
 }
 
 /// A budget for it.
@@ -67,12 +70,15 @@ pub fn pass(model: &LlavaModel, pruning: &Pruning) -> (Vec<Vec<u32>>, Vec<Filter
 
 #[test]
 fn whole_passes_repeat_bit_by_bit() {
-    for compute in computes() {
-        let (model, pruning) = (model(&compute), pruning());
+    for (compute, window) in
+        computes().into_iter().flat_map(|compute| [None, Some(17)].map(|window| (compute.clone(), window)))
+    {
+        let (model, pruning) = (model(&compute, window), pruning());
         let first = pass(&model, &pruning);
         assert!(first.0[0].iter().all(|bits| f32::from_bits(*bits).is_finite()));
         for number in 1..RUNS {
-            let what = format!("run {number}: {}, {:?}", compute.info(), compute.variants());
+            let what =
+                format!("run {number}: {}, {:?}, window {window:?}", compute.info(), compute.variants());
             assert_eq!(pass(&model, &pruning), first, "{what}");
         }
     }

@@ -1,13 +1,15 @@
 //! Conversations behind dropped tokens, from question to text: each answer is what a dense decoder in f64 says that hides
 //! what the report says was dropped ([`MaskedDecoder`]).
 
+use std::path::{Path, PathBuf};
+
 use crate::common::{
-    MODEL, ON_ADAPTER,
+    DEVICES, MODEL, ON_ADAPTER, golden,
     masked::{MaskedDecoder, Pass},
     repository,
 };
 use mustdrop::{
-    DeviceSelect, Llava, Part, Picture, Pruning, Report,
+    DeviceSelect, Llava, Part, Picture, Pruning, Report, WeightFormat,
     checkpoint::{Checkpoint, ModelFiles},
     config::{ModelConfig, preprocessor},
     device::Compute,
@@ -17,7 +19,7 @@ use mustdrop::{
     tokenizer::Tokenizer,
 };
 
-/// The picture book's `</s>`.
+/// `</s>` of both models.
 const END: u32 = 2;
 const MAX_NEW_TOKENS: usize = 8;
 
@@ -28,13 +30,15 @@ enum Row {
     Vision(usize, usize),
 }
 
-/// The default model's parts, and a conversation as it stands.
+/// A model's parts, and a conversation as it stands.
 struct Reference {
     config: ModelConfig,
     tokenizer: Tokenizer,
     model: LlavaModel,
     masked: MaskedDecoder,
     files: ModelFiles,
+    /// Where the pictures are.
+    folder: PathBuf,
     rules: Pruning,
     turns: Vec<Turn>,
     /// The tokens of each picture as they enter the decoder.
@@ -44,8 +48,7 @@ struct Reference {
 }
 
 impl Reference {
-    fn new(rules: Pruning) -> Self {
-        let files = ModelFiles::embedded().expect("a model inside the program");
+    fn new(files: ModelFiles, folder: &Path, rules: Pruning) -> Self {
         let config = ModelConfig::from_files(&files).expect("a configuration");
         let checkpoint = Checkpoint::open(&files).expect("weights");
         let compute = Compute::open(&DeviceSelect::Cpu).expect("a CPU");
@@ -55,6 +58,7 @@ impl Reference {
             masked: Self::decoder(&config, &checkpoint),
             config,
             files,
+            folder: folder.to_owned(),
             rules,
             turns: Vec::new(),
             pictures: Vec::new(),
@@ -67,7 +71,7 @@ impl Reference {
     }
 
     fn show(&mut self, name: &str) {
-        let picture = Picture::open(repository("models/picture-book").join(name)).expect("a sample picture");
+        let picture = Picture::open(self.folder.join(name)).expect("a picture");
         let preprocessor = preprocessor(&self.files, &self.config.vision).expect("a preprocessor");
         let pixels = preprocessor.run(&picture).expect("pixels").values;
         let features = self.model.encode_image_pruned(&pixels, &self.rules).expect("tokens").features;
@@ -166,40 +170,74 @@ impl Reference {
     }
 }
 
-/// Three questions: an answer that is cut in the middle of a token, a second one about the same picture, one about
-/// another.
-fn converse(model: &Llava, turns: Turns) {
-    let mut rules = Pruning::mustdrop().keep(Keep::Tokens(48));
+/// A question about another picture or the last one, and what may end the answer before its time.
+type Question<'a> = (Option<&'a str>, &'a str, Option<&'a str>);
+
+/// Asks one after the other, and returns the answers, each of which is the reference's.
+fn converse(
+    model: &Llava,
+    (files, folder): (ModelFiles, &Path),
+    (keep, turns): (usize, Turns),
+    questions: &[Question],
+) -> Vec<String> {
+    let mut rules = Pruning::mustdrop().keep(Keep::Tokens(keep));
     rules.turns = turns;
-    let mut reference = Reference::new(rules.clone());
+    let mut reference = Reference::new(files, folder, rules.clone());
     let mut chat = model.chat().pruning(rules);
-    let mut ask = |picture: Option<&str>, question: &str, stop: Option<&str>| {
+    let ask = |(picture, question, stop): &Question| {
         let options = chat.options_mut();
         options.max_new_tokens = MAX_NEW_TOKENS;
-        options.stop = stop.into_iter().map(str::to_owned).collect();
-        let shown = picture.map(|name| {
-            Part::image_path(repository("models/picture-book").join(name)).expect("a sample picture")
-        });
-        let mut answer = chat.ask(shown.into_iter().chain([Part::text(question)])).expect("an answer");
+        options.stop = stop.iter().map(|stop| (*stop).to_owned()).collect();
+        let shown = picture.map(|name| Part::image_path(folder.join(name)).expect("a picture"));
+        let mut answer = chat.ask(shown.into_iter().chain([Part::text(*question)])).expect("an answer");
         let text = answer.complete().expect("a complete answer");
-        let expected = reference.ask(picture, question, stop, answer.report());
+        let expected = reference.ask(*picture, question, *stop, answer.report());
         assert_eq!(text, expected, "{turns:?}: {question}");
         text
     };
-    let cut = ask(Some("sample_1.png"), "what is in the picture?", Some("leph"));
-    assert!(cut.ends_with(" e"), "cut within a word: {cut}");
-    ask(None, "what color is the background?", None);
-    ask(Some("sample_2.png"), "describe the picture.", None);
+    questions.iter().map(ask).collect()
+}
+
+/// An answer that is cut in the middle of a token, a second one about the same picture, one about another.
+fn converse_about_pictures(model: &Llava, turns: Turns) {
+    let folder = repository("models/picture-book");
+    let files = ModelFiles::embedded().expect("a model inside the program");
+    let questions = [
+        (Some("sample_1.png"), "what is in the picture?", Some("leph")),
+        (None, "what color is the background?", None),
+        (Some("sample_2.png"), "describe the picture.", None),
+    ];
+    let answers = converse(model, (files, &folder), (48, turns), &questions);
+    assert!(answers[0].ends_with(" e"), "cut within a word: {answers:?}");
 }
 
 #[test]
 fn answers_on_the_cpu_path_are_those_of_a_dense_model_with_dropped_tokens_hidden() {
-    converse(&MODEL, Turns::Pin);
-    converse(&MODEL, Turns::Requery);
+    converse_about_pictures(&MODEL, Turns::Pin);
+    converse_about_pictures(&MODEL, Turns::Requery);
 }
 
 #[test]
 fn answers_on_an_adapter_are_those_of_a_dense_model_with_dropped_tokens_hidden() {
-    converse(&ON_ADAPTER, Turns::Pin);
-    converse(&ON_ADAPTER, Turns::Requery);
+    converse_about_pictures(&ON_ADAPTER, Turns::Pin);
+    converse_about_pictures(&ON_ADAPTER, Turns::Requery);
+}
+
+/// A window of 24 tokens, which is shorter than the first question, and far shorter than all three.
+#[test]
+fn answers_behind_a_sliding_window_are_those_of_a_dense_model_with_dropped_tokens_hidden() {
+    let folder = golden("mistral_window");
+    let questions = [
+        (Some("square.png"), "What is this?", Some("wo")),
+        (None, "How many birds are there?", None),
+        (Some("tall.png"), "What colour is it?", None),
+    ];
+    for device in DEVICES {
+        let builder = Llava::builder(&folder).device(device).weights(WeightFormat::F32);
+        let model = builder.build().expect("a model");
+        for turns in [Turns::Pin, Turns::Requery] {
+            let files = ModelFiles::folder(&folder).expect("a folder");
+            converse(&model, (files, &folder), (8, turns), &questions);
+        }
+    }
 }

@@ -12,7 +12,7 @@ pub struct Work {
     /// What was queued.
     #[serde(flatten)]
     pub tally: Tally,
-    /// Submissions to the device's queue, by whomever.
+    /// Submissions to the device's queue, those of other threads included.
     pub submissions: u64,
 }
 
@@ -30,12 +30,20 @@ impl Meter {
         Some(Self { before: tally::so_far(), submissions })
     }
 
-    /// What was done since the start, on this thread, and a meter that starts now.
+    /// What was done since the start, all of it on this thread, and a meter that starts now.
     pub fn lap(self, compute: &Compute) -> Option<(Work, Self)> {
         let tally = tally::so_far() - self.before;
         let next = Self::start(compute)?;
-        let submissions =
-            next.submissions.checked_sub(self.submissions)?.saturating_sub(1 + tally.empty_submissions);
-        Some((Work { tally, submissions }, next))
+        Some((Work { tally, submissions: next.since(self, tally)? }, next))
+    }
+
+    /// Submissions since the start, given what was done on whatever threads.
+    pub fn submissions(self, done: Tally, compute: &Compute) -> Option<u64> {
+        Self::start(compute)?.since(self, done)
+    }
+
+    /// Submissions between two starts, without those that submitted nothing and the later question.
+    fn since(self, before: Self, done: Tally) -> Option<u64> {
+        Some(self.submissions.checked_sub(before.submissions)?.saturating_sub(1 + done.empty_submissions))
     }
 }

@@ -18,11 +18,12 @@ use crate::oracle::cost::Cost;
 pub struct Tally {
     /// Runs of this crate's kernels.
     pub dispatches: u64,
-    /// Kernels that the device had to build before it could run them.
+    /// Kernels that the device had to build before it could run them: none where an earlier question did.
     pub pipelines: u64,
-    /// Floating-point operations of kernels.
+    /// Floating-point operations of kernels, a multiplication with an addition being two (the paper's count, which is that
+    /// of [`PruningReport`](crate::report::PruningReport), pairs them).
     pub flops: u64,
-    /// Bytes of what kernels read and write, each operand counted once a run.
+    /// Bytes of what kernels read and write, each operand counted once a run; not memory that is held.
     pub bytes: u64,
     /// Transfers to the device: inputs, and parameters of kernels where it does not hold the same ones already.
     pub host_writes: u64,

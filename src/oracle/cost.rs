@@ -1,5 +1,6 @@
-//! What kernels cost at least, from their parameters alone: operations on floats, a multiplication with an addition being
-//! two, and bytes of each operand once. Comparisons, ranks and copies are no operations.
+//! What kernels cost, from their parameters alone: operations on floats, a multiplication with an addition being two, and
+//! bytes of each operand once. Comparisons, ranks and copies are no operations. Windows are taken to be as many columns as
+//! positions, as if no token between had been dropped.
 
 use super::{
     decode::{AttentionJoinParams, BEST, BEST_OF, BestTokensParams, GatherRowsParams, MostLikelyParams},
@@ -9,7 +10,7 @@ use super::{
     vision::{WindowMergeParams, WindowSimilarityParams},
 };
 
-/// What a run of a kernel costs at least.
+/// What a run of a kernel costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Operations on floats.
@@ -45,7 +46,7 @@ fn times<const N: usize>(factors: [u32; N]) -> u64 {
 }
 
 impl AttentionParams {
-    /// Pairs of a row and a column that it sees, where no position is missing.
+    /// Pairs of a row and a column that it sees.
     pub fn pairs(&self) -> u64 {
         let [rows, past] = [self.rows - self.start, self.past.saturating_add(self.start)].map(u64::from);
         let most = if self.window > 0 { self.columns.min(self.window) } else { self.columns };
@@ -54,11 +55,21 @@ impl AttentionParams {
         growing * past + growing * (growing + 1) / 2 + (rows - growing) * u64::from(most)
     }
 
+    /// Columns that any of the rows sees.
+    fn seen(&self) -> u64 {
+        let [start, rows, columns, past] = [self.start, self.rows, self.columns, self.past].map(u64::from);
+        let hidden = match self.window {
+            0 => 0,
+            window => (past + start + 1).saturating_sub(window.into()),
+        };
+        columns.min(past + rows).saturating_sub(hidden)
+    }
+
     /// Of a score and of its share in the result: `4 head_dim` a pair and head.
     pub fn cost(&self) -> Cost {
         let rows = self.rows - self.start;
         let queries = times([rows, self.heads, self.head_dim]);
-        let keys = times([self.columns, self.key_heads, self.head_dim]);
+        let keys = self.seen() * times([self.key_heads, self.head_dim]);
         let flops = 4 * self.pairs() * times([self.heads, self.head_dim]);
         Cost::new(flops, 2 * queries + 2 * keys + times([rows, self.heads]))
     }
@@ -67,9 +78,8 @@ impl AttentionParams {
 impl AttentionJoinParams {
     /// A multiplication and an addition for each part of a component.
     pub fn cost(&self) -> Cost {
-        let lines = times([self.rows, self.heads]);
-        let parts = times([self.rows, self.heads, self.tiles]);
-        let (head_dim, lines) = (u64::from(self.head_dim), lines);
+        let (lines, head_dim) = (times([self.rows, self.heads]), u64::from(self.head_dim));
+        let parts = lines * u64::from(self.tiles);
         Cost::new(2 * parts * head_dim, parts * (head_dim + 2) + lines * (head_dim + 1))
     }
 }

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct AttentionParams {
-    /// The first query that is computed; 0 on the CPU path.
+    /// The first query that is computed; 0 on the CPU path and with few rows.
     pub start: u32,
     /// The one behind the last.
     pub rows: u32,
@@ -43,7 +43,7 @@ impl AttentionParams {
         let visible = self.visible(row);
         match positions.get(visible - 1) {
             Some(own) if self.window > 0 => {
-                positions[..visible].partition_point(|position| own - position >= self.window)
+                positions[..visible].partition_point(|position| own.saturating_sub(*position) >= self.window)
             }
             _ => 0,
         }
@@ -67,7 +67,8 @@ pub fn log_sum_exp(
 ) {
     let (heads, key_heads) = (params.heads as usize, params.key_heads as usize);
     let head_dim = params.head_dim as usize;
-    for (index, (query, log_sum)) in query.chunks_exact(head_dim).zip(log_sum).enumerate() {
+    let lines = query.chunks_exact(head_dim).zip(log_sum).enumerate();
+    for (index, (query, log_sum)) in lines.skip(params.start as usize * heads) {
         let (row, head) = (index / heads, index % heads);
         let keys = key.chunks_exact(head_dim).skip(head / params.group()).step_by(key_heads);
         let scores: Vec<f64> = keys
@@ -107,7 +108,7 @@ pub fn attention(
     let head_dim = params.head_dim as usize;
     log_sum_exp(params, query, key, positions, log_sum);
     let rows = query.chunks_exact(head_dim).zip(mixed.chunks_exact_mut(head_dim)).zip(log_sum);
-    for (index, ((query, mixed), log_sum)) in rows.enumerate() {
+    for (index, ((query, mixed), log_sum)) in rows.enumerate().skip(params.start as usize * heads) {
         let (row, head) = (index / heads, index % heads);
         let mut sums = vec![0.0f64; head_dim];
         for column in params.first(row, positions)..params.visible(row) {

@@ -40,7 +40,7 @@ impl TextAttentionParams {
     pub fn is_seen(&self, row: usize, column: usize, positions: &[u32]) -> bool {
         let at =
             |first: u32, number: usize| positions.get(first as usize + number).copied().unwrap_or_default();
-        self.window == 0 || at(self.own, row) - at(self.first, column) < self.window
+        self.window == 0 || at(self.own, row).saturating_sub(at(self.first, column)) < self.window
     }
 }
 
@@ -123,7 +123,8 @@ pub struct DualAttentionParams {
 
 /// Drops token `j` iff `S_j < g Σ S` and `M_j < a` and `j` is no key token (MustDrop, stage P).
 ///
-/// The importance is `max(S_j / (g Σ S), M_j / a)`; a token that is no key token stays iff it is at least 1.
+/// The importance is `max(S_j / (g Σ S), M_j / a)`; a token that is no key token stays iff it is at least 1. Of a picture
+/// that no text sees, as behind a sliding window, all sums are 0, none is below its bound, and everything stays.
 ///
 /// # Shapes
 ///

@@ -83,7 +83,7 @@ pub fn attention_params(
     }
 }
 
-/// Positions of so many columns, between which some were dropped: ascending, with gaps of up to 4.
+/// Positions of so many columns, between which some were dropped: ascending, one to three apart.
 pub fn positions(columns: usize) -> Vec<u32> {
     (0..columns as u32).map(|column| 5 + 2 * column + column * column % 3).collect()
 }

@@ -62,6 +62,14 @@ impl Tiny {
         tiny
     }
 
+    /// Makes the decoder a Mistral's that looks back so far.
+    pub fn set_window(&mut self, window: Option<usize>) {
+        if let Some(window) = window {
+            self.config["text_config"]["model_type"] = "mistral".into();
+            self.config["text_config"]["sliding_window"] = window.into();
+        }
+    }
+
     fn vision(&mut self, root: &str) {
         let width = VISION_WIDTH;
         self.add(&format!("{root}.embeddings.class_embedding"), &[width]);
