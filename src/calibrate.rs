@@ -2,9 +2,9 @@
 //!
 //! Tiles in workgroup memory pay where barriers are cheap, which no capability tells. So all variants of a kernel are run
 //! on a small piece of real work when a device is opened for the first time, and the time that takes bounds what the device
-//! is given at once. What was found holds for the process, and
-//! is kept in `kernels.json` in this program's cache folder, under the adapter's name and driver; deleting the file has
-//! the next start try again. On the CPU path there is nothing to try.
+//! is given at once. What was found holds for the process, and is kept in `kernels.json` in this program's cache folder,
+//! under the adapter's name and driver; deleting the file has the next start try again. On the CPU path there is nothing to
+//! try.
 
 use std::{
     collections::BTreeMap,

@@ -164,8 +164,10 @@ impl Decoder {
                             self.rotary(&positions, &x.device())
                         }
                         false => {
-                            let staying = survivors.rows.slice([0..survivors.count]);
-                            let positions = rotary.positions.map(|positions| positions.select(0, staying));
+                            let staying = |positions: Tensor<1, Int>| {
+                                positions.select(0, survivors.rows.slice([0..survivors.count]))
+                            };
+                            let positions = rotary.positions.map(staying);
                             Rotary { table, first: 0, positions }
                         }
                     };
