@@ -1,10 +1,8 @@
 //! The attention kernels and what surrounds them on an adapter, each against its oracle.
 
-use crate::common::{WINDOWS, attention_params, noise, positions};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::common::{WINDOWS, adapter, attention_params, both, noise, positions, tensor, values};
+use burn::tensor::{Device, Int, Tensor};
 use mustdrop::{
-    DeviceSelect,
-    device::Compute,
     kernel::{
         self,
         attention::{Heads, Rotary, Window},
@@ -17,26 +15,9 @@ use mustdrop::{
     },
 };
 
-fn adapter() -> Device {
-    Compute::open(&DeviceSelect::Gpu).expect("an adapter").burn()
-}
-
-/// The adapter, and the CPU path with its own implementations.
-fn both() -> [Device; 2] {
-    [adapter(), Device::flex()]
-}
-
 /// Each size on each of them.
 fn on_both<T: Copy, const N: usize>(sizes: [T; N]) -> impl Iterator<Item = (Device, T)> {
     both().into_iter().flat_map(move |device| sizes.map(|size| (device.clone(), size)))
-}
-
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
-
-fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    x.into_data().try_to_vec().expect("float32")
 }
 
 fn integers(x: Tensor<1, Int>) -> Vec<u32> {
@@ -80,8 +61,9 @@ fn assert_attention(
         let query = tensor(&query, [rows, count, head_dim], device);
         let (key, value) = (tensor(&key, shape, device), tensor(&value, shape, device));
         let positions = kernel::integers(positions, [columns + room], device);
-        let window = (tokens > 0).then_some(Window { tokens, positions: &positions });
-        let found = kernel::attention::attention(&query, &key, &value, columns, past, window, variants);
+        let window = (tokens > 0).then_some(Window { tokens, positions });
+        let found =
+            kernel::attention::attention(&query, &key, &value, columns, past, window.as_ref(), variants);
         // Scores are sums of `head_dim` products below 1, scaled; weights of values below 1 sum to 1.
         let tolerance = (head_dim + columns) as f32 * f32::EPSILON;
         let what = format!("{params:?}, {variants:?}");
@@ -262,8 +244,7 @@ fn rotary_append() {
             let (mut found_keys, mut found_values) =
                 (tensor(&held, shape, &device), tensor(&held, shape, &device));
             let projected = tensor(&projected, [rows, (queries + 2 * key_heads) * dim], &device);
-            let rotary =
-                Rotary { table: tensor(&table, [first + rows, dim], &device), first, positions: None };
+            let rotary = Rotary { table: tensor(&table, [first + rows, dim], &device), first, window: None };
             let found = kernel::attention::rotary_append(
                 &projected,
                 &rotary,

@@ -1,10 +1,8 @@
 //! The kernels of the three dropping stages against their oracles, at sizes that straddle their workgroups.
 
-use crate::common::{WINDOWS, attention_params, noise, positions};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::common::{WINDOWS, attention_params, both, noise, positions, tensor, values};
+use burn::tensor::{Int, Tensor, TensorData};
 use mustdrop::{
-    DeviceSelect,
-    device::Compute,
     kernel::{
         self,
         attention::Window,
@@ -23,26 +21,9 @@ use oracle::{
 /// Lengths on both sides of a workgroup, and of LLaVA's 576 patches.
 const LENGTHS: [usize; 7] = [1, 63, 64, 65, 575, 576, 577];
 
-fn adapter() -> Device {
-    Compute::open(&DeviceSelect::Gpu).expect("an adapter").burn()
-}
-
-fn on<const D: usize>(device: &Device, values: &[f32], shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
-
-/// The adapter and the CPU path, for kernels that are no oracle's call on either.
-fn both() -> [Device; 2] {
-    [adapter(), Compute::open(&DeviceSelect::Cpu).expect("the CPU path").burn()]
-}
-
 /// The same values as a strided view, which the host side must make contiguous.
 fn strided<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.swap_dims(0, 1).mul_scalar(1.0).swap_dims(0, 1)
-}
-
-fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    x.into_data().try_to_vec().expect("float32")
 }
 
 fn integers(x: Tensor<1, Int>) -> Vec<u32> {
@@ -76,7 +57,7 @@ fn window_similarity() {
         let mut expected = vec![0.0; params.windows() * params.windows()];
         oracle::vision::window_similarity(&params, &x, &mut expected);
         for x in both().into_iter().flat_map(|device| {
-            let x = on(&device, &x, [rows, width]);
+            let x = tensor(&x, [rows, width], &device);
             [x.clone(), strided(x)]
         }) {
             let found = values(kernel::vision::window_similarity(&x, params));
@@ -103,7 +84,7 @@ fn window_merge() {
             both().into_iter().flat_map(|device| [false, true].map(|s| (device.clone(), s)))
         {
             let member = kernel::integers(member.clone(), [tokens, 9], &device);
-            let x = on(&device, &x, [rows, width]);
+            let x = tensor(&x, [rows, width], &device);
             let x = if is_strided { strided(x) } else { x };
             let found = values(kernel::vision::window_merge(&x, &member));
             assert_near(&found, &expected, 10.0 * f32::EPSILON, &format!("{params:?}"));
@@ -123,8 +104,8 @@ fn log_sum_exp() {
             let mut expected = vec![0.0; rows * heads];
             oracle::nn::log_sum_exp(&params, &q, &k, &[], &mut expected);
             for device in both() {
-                let q = on(&device, &q, [rows, heads, head_dim]);
-                let k = on(&device, &k, [columns, key_heads, head_dim]);
+                let q = tensor(&q, [rows, heads, head_dim], &device);
+                let k = tensor(&k, [columns, key_heads, head_dim], &device);
                 let found = kernel::attention::log_sum_exp(&strided(q), &strided(k), Variants::default());
                 // exp and log of adapters are good to a few units in the last place.
                 assert_near(&values(found), &expected, 64.0 * f32::EPSILON, &format!("{params:?}"));
@@ -173,16 +154,25 @@ fn text_attention() {
                     let asked = rows % 3;
                     let before =
                         |values: &[f32], width: usize| [noise(7, asked * width), values.to_vec()].concat();
-                    let queries = on(&device, &before(&q, heads * head_dim), [asked + rows, heads, head_dim]);
-                    let keys = strided(on(&device, &k, [all, key_heads, head_dim]));
-                    let sums = on(&device, &before(&log_sum, heads), [asked + rows, heads]);
+                    let queries =
+                        tensor(&before(&q, heads * head_dim), [asked + rows, heads, head_dim], &device);
+                    let keys = strided(tensor(&k, [all, key_heads, head_dim], &device));
+                    let sums = tensor(&before(&log_sum, heads), [asked + rows, heads], &device);
                     let tokens = (first, columns);
                     let positions_there = kernel::integers(positions.clone(), [all], &device);
                     let window =
-                        (window > 0).then_some(Window { tokens: window, positions: &positions_there });
+                        (window > 0).then_some(Window { tokens: window, positions: positions_there });
                     // The cache holds what is before the rows of the pass, which begins `asked` rows earlier.
                     let past = own - asked;
-                    match text_attention_of(&strided(queries), &keys, &sums, asked, tokens, past, window) {
+                    match text_attention_of(
+                        &strided(queries),
+                        &keys,
+                        &sums,
+                        asked,
+                        tokens,
+                        past,
+                        window.as_ref(),
+                    ) {
                         // Relative to the weights, which sum to at most 1 a row.
                         Received::Reduced { sum: found_sum, max: found_max } => {
                             assert_near(
@@ -238,7 +228,7 @@ fn gather_survivors() {
         for device in both() {
             let index = kernel::integers(index.clone(), [kept], &device);
             let on_device: [Tensor<2>; 3] =
-                std::array::from_fn(|i| on(&device, &matrices[i], [rows, widths[i]]));
+                std::array::from_fn(|i| tensor(&matrices[i], [rows, widths[i]], &device));
             let [a, b, c] = &on_device;
             let found = kernel::prefill::gather_survivors([a, b, c], &index, kept).map(values);
             assert_eq!(found, expected, "{params:?}");
@@ -258,7 +248,8 @@ fn top_k() {
             oracle::prefill::top_k(&params, &score, &preferred, &mut expected);
             for device in both() {
                 let preferred = kernel::integers(preferred.clone(), [count], &device);
-                let found = integers(kernel::prefill::top_k(&on(&device, &score, [count]), &preferred, k));
+                let found =
+                    integers(kernel::prefill::top_k(&tensor(&score, [count], &device), &preferred, k));
                 assert_eq!(found, expected, "{params:?}");
                 assert_eq!(found.iter().sum::<u32>() as usize, k.min(count), "neither more nor less");
             }
@@ -289,7 +280,7 @@ fn compact() {
 
 #[test]
 fn several_tensors_come_back_together_as_they_were() {
-    for device in [adapter(), Compute::open(&DeviceSelect::Cpu).expect("a CPU").burn()] {
+    for device in both() {
         let whole: Vec<u32> = vec![0, 1, 576, (1 << 24) - 1];
         let numbers = noise(11, 65);
         let mut parts = kernel::ReadBack::default();
@@ -312,7 +303,7 @@ fn gather_rows() {
         oracle::decode::gather_rows(&params, &x, &index, &mut expected);
         for device in both() {
             let index = kernel::integers(index.clone(), [kept], &device);
-            let x = on(&device, &x, [rows, width]);
+            let x = tensor(&x, [rows, width], &device);
             for x in [x.clone(), strided(x)] {
                 assert_eq!(values(kernel::decode::gather_rows(&x, &index)), expected, "{params:?}");
             }

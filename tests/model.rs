@@ -1,7 +1,7 @@
 //! Variants of the architecture that no golden covers, each pinned to a fact that must hold.
 
-use crate::common::DEVICES;
 use crate::common::tiny::{IMAGE_TOKEN, SIDE, TEXT_WIDTH, Tiny, VISION_WIDTH};
+use crate::common::{DEVICES, values};
 use burn::tensor::Tensor;
 use mustdrop::{
     DeviceSelect, Error,
@@ -17,10 +17,6 @@ fn cpu() -> Compute {
 
 fn load(tiny: &Tiny) -> LlavaModel {
     tiny.load_on(&cpu()).expect("a model")
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_to_vec().expect("float32")
 }
 
 fn pixels(shift: f32) -> Vec<f32> {

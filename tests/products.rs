@@ -1,11 +1,9 @@
 //! Products on an adapter against their oracle: every format, few rows and many, with all that surrounds them.
 
-use crate::common::noise;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use crate::common::{adapter, noise, tensor};
+use burn::tensor::{DType, Device};
 use mustdrop::{
-    DeviceSelect,
     config::Activation,
-    device::Compute,
     kernel::{
         product::{Around, FEW_ROWS, Operand, product},
         quantised::QuantisedMatrix,
@@ -21,14 +19,6 @@ use mustdrop::{
 const EPS: f32 = 1e-5;
 /// Formats by the bits of a weight.
 const BITS: [u32; 4] = [4, 8, 16, 32];
-
-fn adapter() -> Device {
-    Compute::open(&DeviceSelect::Gpu).expect("an adapter").burn()
-}
-
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
 
 /// A matrix of noise in a format, and the weights that it stands for.
 fn matrix(bits: u32, inputs: usize, outputs: usize, seed: u64, device: &Device) -> (Operand, Vec<f32>) {

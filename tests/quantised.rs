@@ -1,6 +1,6 @@
 //! Quantised weights: the format, the kernels on both paths against their oracles, and what a model loses.
 
-use crate::common::{DEVICES, assert_close, noise, repository, samples, synthetic};
+use crate::common::{DEVICES, assert_close, noise, repository, samples, synthetic, values};
 use burn::tensor::{Device, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect, Llava, Part, Picture, Pruning, WeightFormat,
@@ -27,10 +27,6 @@ use proptest::prelude::*;
 fn matrix(blocks: &Blocks, device: &DeviceSelect) -> (QuantisedMatrix, Device) {
     let compute = Compute::open(device).expect("a device");
     (QuantisedMatrix::new(blocks.clone(), &compute.burn(), !compute.is_cpu()), compute.burn())
-}
-
-fn values(x: Tensor<2>) -> Vec<f32> {
-    x.into_data().try_to_vec().expect("float32")
 }
 
 #[test]

@@ -16,13 +16,13 @@ use mustdrop::{
 use crate::common::{
     computes, noise,
     tiny::{IMAGE_TOKEN, SIDE, Tiny},
+    values,
 };
 
 const RUNS: usize = 20;
 
 fn bits<const D: usize>(tensor: Tensor<D>) -> Vec<u32> {
-    let values: Vec<f32> = tensor.into_data().try_to_vec().expect("float32");
-    values.into_iter().map(f32::to_bits).collect()
+    values(tensor).into_iter().map(f32::to_bits).collect()
 }
 
 /// A model that is small enough to be run often, with a sliding window or without.

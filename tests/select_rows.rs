@@ -1,10 +1,8 @@
 //! The kernel that chooses the rows that go on behind a layer, against its oracle.
 
-use crate::common::noise;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::common::{adapter, noise, tensor, values};
+use burn::tensor::{Int, Tensor};
 use mustdrop::{
-    DeviceSelect,
-    device::Compute,
     kernel,
     oracle::{
         self,
@@ -14,18 +12,6 @@ use mustdrop::{
 
 /// Tokens on both sides of a workgroup, and of LLaVA's 576 patches.
 const LENGTHS: [usize; 7] = [1, 63, 255, 256, 257, 576, 577];
-
-fn adapter() -> Device {
-    Compute::open(&DeviceSelect::Gpu).expect("an adapter").burn()
-}
-
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), &adapter())
-}
-
-fn values(x: Tensor<1>) -> Vec<f32> {
-    x.into_data().try_to_vec().expect("float32")
-}
 
 fn integers(x: Tensor<1, Int>) -> Vec<u32> {
     x.into_data().try_to_vec().expect("whole numbers")
@@ -99,10 +85,10 @@ fn select_rows_of_one_picture() {
             assert_eq!(report[4] as usize, stayed + (start + behind) as usize, "text stays");
             assert!(kept.is_none_or(|kept| kept == stayed), "{stayed} of {kept:?}");
 
-            let found_report = tensor(&vec![0.0; report.len()], [report.len()]);
+            let found_report = tensor(&vec![0.0; report.len()], [report.len()], &adapter());
             let selected = kernel::prefill::select_rows(
                 &params,
-                &tensor(&weights, [shares, rows, tokens]),
+                &tensor(&weights, [shares, rows, tokens], &adapter()),
                 &kernel::integers(is_key, [tokens], &device),
                 None,
                 all,
@@ -132,11 +118,11 @@ fn select_rows_keeps_no_more_than_there_is_room_for() {
     // What a model with damaged weights computes.
     let selected = kernel::prefill::select_rows(
         &params,
-        &tensor(&vec![f32::NAN; tokens], [1, 1, tokens]),
+        &tensor(&vec![f32::NAN; tokens], [1, 1, tokens], &adapter()),
         &kernel::integers(vec![0; tokens], [tokens], &device),
         None,
         2 + kept + 1,
-        &tensor(&vec![0.0; 2 + 2 * tokens], [2 + 2 * tokens]),
+        &tensor(&vec![0.0; 2 + 2 * tokens], [2 + 2 * tokens], &adapter()),
     );
     let rows = integers(selected.expect("on an adapter").rows);
     assert!(rows.iter().copied().eq((0..2 + kept as u32).chain([2 + tokens as u32])), "{rows:?}");
@@ -149,7 +135,7 @@ fn select_rows_of_several_pictures() {
     let pictures = [(4u32, 70usize), (80, 64), (144, 300)];
     let all = 460u32;
     let (mut going_on, mut report) = (vec![0; all as usize], vec![0.0; 3 * 2 + 2 * (70 + 64 + 300)]);
-    let found_report = tensor(&report, [report.len()]);
+    let found_report = tensor(&report, [report.len()], &adapter());
     let (mut found_rows, mut end, mut header, mut previous) = (None, 0, 0, UNKNOWN);
     for (number, (start, tokens)) in pictures.into_iter().enumerate() {
         let (weights, is_key) = seen(2, 3, tokens);
@@ -177,7 +163,7 @@ fn select_rows_of_several_pictures() {
         );
         let selected = kernel::prefill::select_rows(
             &params,
-            &tensor(&weights, [2, 3, tokens]),
+            &tensor(&weights, [2, 3, tokens], &adapter()),
             &kernel::integers(is_key, [tokens], &device),
             found_rows.take(),
             all as usize,

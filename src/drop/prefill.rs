@@ -35,7 +35,7 @@ pub struct Scores<'a> {
     /// Rows that the cache held before the pass's.
     pub past: usize,
     /// How far back rows look.
-    pub window: Option<Window<'a>>,
+    pub window: Option<&'a Window>,
 }
 
 /// The vision tokens of one picture as they enter the decoder.

@@ -4,7 +4,9 @@ use burn::tensor::{DType, Int, Tensor};
 use burn_wgpu::CubeTensor;
 
 use super::{
-    Kernel, MAX_GROUPS, from_host, host, host_integers, is_on_adapter,
+    Kernel, MAX_GROUPS, from_host, host,
+    host::Values,
+    host_integers, is_on_adapter,
     launch::{Launch, from_adapter, integers_on_adapter, on_adapter, shader},
     product::FEW_ROWS,
     submission,
@@ -36,30 +38,29 @@ const WIDEST_OF_SPLITS: usize = 256;
 /// Columns of a workgroup of [`ATTENTION_SPLIT`].
 const SPLIT: u32 = 64;
 
-/// How far rows look back (Mistral's sliding window).
-#[derive(Debug, Clone, Copy)]
-pub struct Window<'a> {
+/// How far rows look back (Mistral's sliding window), and where they are.
+#[derive(Debug, Clone)]
+pub struct Window {
     /// Positions that a row sees, its own included.
     pub tokens: u32,
-    /// Of the columns, ascending, `[columns or more]`: between columns, rows may have been dropped. Each is that of the row
-    /// which was written there.
-    pub positions: &'a Tensor<1, Int>,
+    /// Of rows, ascending, `[rows or more]`: between those that are held, others may have been dropped.
+    pub positions: Tensor<1, Int>,
 }
 
-impl Window<'_> {
-    /// The positions in host memory; nothing without a window.
-    pub(super) fn positions(window: Option<Window>) -> Vec<u32> {
-        window.map_or(Vec::new(), |window| host_integers(window.positions).to_vec())
+impl Window {
+    /// The positions in host memory.
+    pub(super) fn positions(window: Option<&Self>) -> Option<Values<u32>> {
+        window.map(|window| host_integers(&window.positions))
     }
 
     /// What shaders take for a window's length.
-    pub(super) fn tokens(window: Option<Window>) -> u32 {
+    pub(super) fn tokens(window: Option<&Self>) -> u32 {
         window.map_or(0, |window| window.tokens)
     }
 
     /// The positions on an adapter.
-    pub(super) fn on_adapter(window: Option<Window>) -> Option<CubeTensor> {
-        window.and_then(|window| integers_on_adapter(window.positions))
+    pub(super) fn on_adapter(window: Option<&Self>) -> Option<CubeTensor> {
+        window.and_then(|window| integers_on_adapter(&window.positions))
     }
 }
 
@@ -79,8 +80,8 @@ pub struct Rotary {
     pub table: Tensor<2>,
     /// The table's row of a pass's first row.
     pub first: usize,
-    /// The positions themselves, of the pass's rows, where a window asks for them.
-    pub positions: Option<Tensor<1, Int>>,
+    /// How far a pass's rows look back, and the positions themselves.
+    pub window: Option<Window>,
 }
 
 /// Heads of a layer.
@@ -108,7 +109,7 @@ pub fn attention(
     value: &Tensor<3>,
     columns: usize,
     past: usize,
-    window: Option<Window>,
+    window: Option<&Window>,
     variants: Variants,
 ) -> Mixed {
     let ([rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
@@ -136,8 +137,9 @@ pub fn attention(
     let device = query.device();
     let (query, key, value) = (host(query), host(key), host(value));
     let positions = Window::positions(window);
+    let positions = positions.as_deref().unwrap_or_default();
     let attention = if rows == 1 { cpu::attention::cached_attention } else { cpu::attention::attention };
-    attention(&params, &query, &key, &value, &positions, &mut mixed, &mut log_sum);
+    attention(&params, &query, &key, &value, positions, &mut mixed, &mut log_sum);
     Mixed {
         output: from_host(mixed, [rows, heads * head_dim], &device),
         log_sum: from_host(log_sum, [rows, heads], &device),
@@ -193,7 +195,7 @@ fn params(rows: usize, columns: usize, past: usize, heads: Heads) -> AttentionPa
 fn launch<const D: usize>(
     params: &AttentionParams,
     operands: [&Tensor<D>; 3],
-    window: Option<Window>,
+    window: Option<&Window>,
     variants: Variants,
 ) -> Option<Mixed> {
     let (rows, heads, head_dim) = (params.rows as usize, params.heads as usize, params.head_dim as usize);
@@ -230,13 +232,14 @@ fn launch<const D: usize>(
     for start in (0..rows).step_by(at_once) {
         let end = rows.min(start + at_once);
         let params = AttentionParams { start: start as u32, rows: end as u32, ..*params };
-        submission::before(params.cost().flops, operands[0], variants);
+        let cost = params.cost();
+        submission::before(cost.flops, operands[0], variants);
         let launch = match written.take() {
             None => bind(kernel).output(mixed, DType::F32).output(log_sum, DType::F32),
             Some([sums, totals]) => bind(kernel).inout(sums, rows * mixed[1]).inout(totals, rows * heads),
         };
         let groups = [((end - start) as u32).div_ceil(rows_of_a_group), params.heads, 1];
-        written = launch.run(groups, &params, params.cost()).try_into().ok();
+        written = launch.run(groups, &params, cost).try_into().ok();
     }
     written.map(|[output, log_sum]| Mixed { output: from_adapter(output), log_sum: from_adapter(log_sum) })
 }

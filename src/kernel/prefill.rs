@@ -1,6 +1,6 @@
 //! Kernels of `shaders/prefill`: what text pays attention to, and which tokens stay for it.
 
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use super::{
     Kernel,
@@ -74,12 +74,11 @@ pub fn text_attention(
     asked: usize,
     (first, columns): (usize, usize),
     past: usize,
-    window: Option<Window>,
+    window: Option<&Window>,
 ) -> Received {
     let ([all_rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
     let rows = all_rows - asked;
-    let is_host = !is_on_adapter(query);
-    let mut params = TextAttentionParams {
+    let params = TextAttentionParams {
         rows: rows as u32,
         asked: asked as u32,
         first: first as u32,
@@ -88,40 +87,36 @@ pub fn text_attention(
         key_heads: key_heads as u32,
         head_dim: head_dim as u32,
         scale: scale(head_dim),
-        shares: if is_host { 1 } else { SHARES.min(heads) as u32 },
+        shares: 1,
         own: (past + asked) as u32,
         window: Window::tokens(window),
     };
-    if is_host {
-        let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
-        let (query, keys, log_sum) = (host(query), host(key), host(log_sum));
-        let positions = Window::positions(window);
-        cpu::scores::text_attention(&params, &query, &keys, &log_sum, &positions, &mut sum, &mut max);
-        let device = Device::flex();
-        return Received::Reduced {
-            sum: from_host(sum, [columns], &device),
-            max: from_host(max, [columns], &device),
-        };
-    }
     // Zeros behind heads of components that are no multiple of 4, which no usual model has.
-    let (query, key) = (with_even_heads(query), with_even_heads(key));
-    params.head_dim = query.dims()[2] as u32;
-    let shape = [params.shares as usize, rows, columns];
-    let weights = match (on_adapter(&query), on_adapter(&key), on_adapter(log_sum)) {
-        (Some(query), Some(key), Some(log_sum)) => {
-            let components = params.head_dim as usize;
-            let launch = Launch::new(TEXT_ATTENTION).floats(query, all_rows * heads * components);
-            let launch = launch.floats(key, (first + columns) * key_heads * components);
-            let launch = launch.floats(log_sum.clone(), all_rows * heads);
-            let positions = Window::on_adapter(window);
-            let launch = launch.optional(positions.as_ref(), &log_sum, past + all_rows);
-            let launch = launch.output(shape, DType::F32);
-            let groups = [params.columns.div_ceil(64), params.rows.div_ceil(4), params.shares];
-            from_adapter(launch.run(groups, &params, params.cost()).remove(0))
-        }
-        _ => Tensor::zeros(shape, &query.device()),
-    };
-    Received::Weights { weights, heads }
+    let even = is_on_adapter(query).then(|| [query, key].map(with_even_heads));
+    if let Some([even_query, even_key]) = &even
+        && let (Some(query), Some(key), Some(log_sum)) =
+            (on_adapter(even_query), on_adapter(even_key), on_adapter(log_sum))
+    {
+        let components = even_query.dims()[2];
+        let shares = SHARES.min(heads);
+        let params = TextAttentionParams { head_dim: components as u32, shares: shares as u32, ..params };
+        let launch = Launch::new(TEXT_ATTENTION).floats(query, all_rows * heads * components);
+        let launch = launch.floats(key, (first + columns) * key_heads * components);
+        let launch = launch.floats(log_sum.clone(), all_rows * heads);
+        let positions = Window::on_adapter(window);
+        let launch = launch.optional(positions.as_ref(), &log_sum, past + all_rows);
+        let launch = launch.output([shares, rows, columns], DType::F32);
+        let groups = [params.columns.div_ceil(64), params.rows.div_ceil(4), params.shares];
+        let weights = from_adapter(launch.run(groups, &params, params.cost()).remove(0));
+        return Received::Weights { weights, heads };
+    }
+    let (mut sum, mut max) = (vec![0.0; columns], vec![0.0; columns]);
+    let device = query.device();
+    let (query, keys, log_sum) = (host(query), host(key), host(log_sum));
+    let positions = Window::positions(window);
+    let positions = positions.as_deref().unwrap_or_default();
+    cpu::scores::text_attention(&params, &query, &keys, &log_sum, positions, &mut sum, &mut max);
+    Received::Reduced { sum: from_host(sum, [columns], &device), max: from_host(max, [columns], &device) }
 }
 
 /// Importance, and 1 for every token that stays, on the CPU path; see [`oracle::dual_attention`].

@@ -98,19 +98,7 @@ impl Uniforms {
 }
 
 thread_local! {
-    static TALLY: Cell<Tally> = const {
-        Cell::new(Tally {
-            dispatches: 0,
-            pipelines: 0,
-            flops: 0,
-            bytes: 0,
-            host_writes: 0,
-            host_write_bytes: 0,
-            read_backs: 0,
-            read_back_bytes: 0,
-            empty_submissions: 0,
-        })
-    };
+    static TALLY: Cell<Tally> = Cell::default();
     /// Whether the last that was asked for is a transfer to the device, which waits to be submitted.
     static IS_WRITTEN: Cell<bool> = const { Cell::new(false) };
     static HELD: RefCell<HashMap<CubeDevice, Uniforms>> = RefCell::new(HashMap::new());

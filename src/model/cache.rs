@@ -1,6 +1,6 @@
 //! Keys and values of the tokens seen so far.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor, kind::Basic};
 
 use crate::kernel::{
     attention::{Heads, Mixed, Rotary, Window, attention, rotary_append},
@@ -50,7 +50,7 @@ impl KeyValueCache {
     pub(super) fn rotary(&mut self, rope: &Rope, positions: &[u32], device: &Device) -> Rotary {
         let is_row = positions.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
         let (Some(&position), true) = (positions.first(), is_row && positions.len() <= FEW_ROWS) else {
-            return Rotary { table: rope.tensor(positions, device), first: 0, positions: None };
+            return Rotary { table: rope.tensor(positions, device), first: 0, window: None };
         };
         let end = position.saturating_add(positions.len() as u32);
         let ahead = match self.ahead.take() {
@@ -62,7 +62,7 @@ impl KeyValueCache {
         };
         let (table, first) = (ahead.table.clone(), (position - ahead.position) as usize);
         self.ahead = Some(ahead);
-        Rotary { table, first, positions: None }
+        Rotary { table, first, window: None }
     }
 
     /// Rows held by each layer.
@@ -89,8 +89,8 @@ impl KeyValueCache {
 pub struct LayerCache {
     /// Keys and values, `[rows or more, key_heads, head_dim]` each.
     storage: Option<[Tensor<3>; 2]>,
-    /// Positions of the rows, `[rows or more]`, where a window asks for them.
-    positions: Option<Tensor<1, Int>>,
+    /// Where the rows are, if a window asks for that.
+    window: Option<Window>,
     rows: usize,
 }
 
@@ -108,7 +108,7 @@ impl LayerCache {
     }
 
     /// Appends the keys and values of new rows, and lets their queries look at all that is held, each up to itself, and as
-    /// far back as `window` says.
+    /// far back as a window says.
     ///
     /// # Shapes
     ///
@@ -118,57 +118,36 @@ impl LayerCache {
         projected: &Tensor<2>,
         rotary: &Rotary,
         heads: Heads,
-        window: Option<u32>,
         variants: Variants,
     ) -> Attended {
         let (past, rows) = (self.rows, projected.dims()[0]);
         self.rows += rows;
-        let positions = rotary.positions.as_ref().map(|new| self.with_positions(past, new));
-        let seen = window.zip(positions.as_ref()).map(|(tokens, positions)| Window { tokens, positions });
+        let window = rotary.window.as_ref().map(|new| self.widened(past, new));
         let [mut keys, mut values] = self.take(past, heads, &projected.device());
         let query = rotary_append(projected, rotary, heads, past, &mut keys, &mut values);
-        let mixed = attention(&query, &keys, &values, self.rows, past, seen, variants);
+        let mixed = attention(&query, &keys, &values, self.rows, past, window.as_ref(), variants);
         // Read before the next row is appended, and then given up.
-        let attended = Attended { mixed, query, keys: keys.clone(), past, positions: positions.clone() };
+        let attended = Attended { mixed, query, keys: keys.clone(), past, window: window.clone() };
         self.storage = Some([keys, values]);
-        self.positions = positions;
+        self.window = window;
         attended
     }
 
-    /// The positions held with those of new rows behind them, written where there is room.
-    fn with_positions(&mut self, past: usize, new: &Tensor<1, Int>) -> Tensor<1, Int> {
-        let mut positions = match self.positions.take() {
-            Some(held) if held.dims()[0] >= self.rows => held,
-            held => {
-                let capacity = self.rows.next_multiple_of(CHUNK);
-                let grown = integers(vec![0; capacity], [capacity], &new.device());
-                match held.filter(|_| past > 0) {
-                    Some(held) => grown.slice_assign([0..past], held.slice([0..past])),
-                    None => grown,
-                }
-            }
-        };
-        let new = new.clone();
-        positions.inplace(|held| held.slice_assign([past..self.rows], new));
-        positions
+    /// The window held with the positions of new rows behind the first `past`.
+    fn widened(&mut self, past: usize, new: &Window) -> Window {
+        let (end, device) = (self.rows, new.positions.device());
+        let empty = |capacity| integers(vec![0; capacity], [capacity], &device);
+        let mut positions = with_room(self.window.take().map(|held| held.positions), past, end, empty);
+        let new_positions = new.positions.clone();
+        positions.inplace(|held| held.slice_assign([past..end], new_positions));
+        Window { tokens: new.tokens, positions }
     }
 
     /// Keys and values with room for all rows, of which the first `past` are those held.
     fn take(&mut self, past: usize, heads: Heads, device: &Device) -> [Tensor<3>; 2] {
-        let shape = [self.rows.next_multiple_of(CHUNK), heads.keys, heads.dim];
-        match self.storage.take() {
-            Some(held) if held[0].dims()[0] >= self.rows => held,
-            held => {
-                let [keys, values] = held.map_or([None, None], |held| held.map(Some));
-                [keys, values].map(|old| {
-                    let grown = Tensor::empty(shape, device);
-                    match old.filter(|_| past > 0) {
-                        Some(old) => grown.slice_assign([0..past], old.slice([0..past])),
-                        None => grown,
-                    }
-                })
-            }
-        }
+        let empty = |capacity| Tensor::empty([capacity, heads.keys, heads.dim], device);
+        let held = self.storage.take().map_or([None, None], |held| held.map(Some));
+        held.map(|held| with_room(held, past, self.rows, empty))
     }
 
     /// Keeps the first `past` rows, and of those behind them the ones with the given indices.
@@ -178,12 +157,29 @@ impl LayerCache {
         let count = rows.len();
         let [_, heads, width] = storage[0].dims();
         let index = integers(rows, [count], &storage[0].device());
-        self.positions = self.positions.take().map(|held| held.select(0, index.clone()));
+        if let Some(window) = &mut self.window {
+            window.positions.inplace(|held| held.select(0, index.clone()));
+        }
         self.storage = Some(storage.map(|held| {
             let capacity = held.dims()[0];
             gather_rows(&held.reshape([capacity, heads * width]), &index).reshape([count, heads, width])
         }));
         self.rows = count;
+    }
+}
+
+/// What is held, if there is room for so many rows; else its first `past` rows in more room, which `empty` makes.
+fn with_room<const D: usize, K: Basic>(
+    held: Option<Tensor<D, K>>,
+    past: usize,
+    rows: usize,
+    empty: impl Fn(usize) -> Tensor<D, K>,
+) -> Tensor<D, K> {
+    let room = || empty(rows.next_multiple_of(CHUNK));
+    match held {
+        Some(held) if held.dims()[0] >= rows => held,
+        Some(held) if past > 0 => room().slice_assign([0..past], held.slice([0..past])),
+        _ => room(),
     }
 }
 
@@ -197,6 +193,6 @@ pub struct Attended {
     pub keys: Tensor<3>,
     /// Rows that the cache held before.
     pub past: usize,
-    /// Positions of all rows, where a window asks for them.
-    pub positions: Option<Tensor<1, Int>>,
+    /// How far rows look back, and the positions of all that are held.
+    pub window: Option<Window>,
 }

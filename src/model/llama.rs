@@ -1,6 +1,6 @@
 //! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::{
     cache::{Attended, KeyValueCache, LayerCache},
@@ -107,7 +107,7 @@ impl Decoder {
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
     pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
         let rotary = Rotary {
-            positions: self.positions(positions, &x.device()),
+            window: self.window(positions, &x.device()),
             ..cache.rotary(&self.rope, positions, &x.device())
         };
         let mut x = x;
@@ -115,7 +115,7 @@ impl Decoder {
             if cancel::is_due() {
                 break;
             }
-            let attended = layer.attend(&x, &rotary, self.window, cache);
+            let attended = layer.attend(&x, &rotary, cache);
             x = layer.finish(x, &attended.mixed.output);
         }
         self.norm.forward(&x)
@@ -144,15 +144,11 @@ impl Decoder {
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             cancel::check()?;
-            let Attended { mixed, query, keys, past, positions } =
-                layer.attend(&x, &rotary, self.window, cache);
+            let Attended { mixed, query, keys, past, window } = layer.attend(&x, &rotary, cache);
             let mut output = mixed.output;
             if filter.is_due(index) {
-                let window = self
-                    .window
-                    .zip(positions.as_ref())
-                    .map(|(tokens, positions)| Window { tokens, positions });
-                let scores = Scores { query: &query, keys: &keys, log_sum: &mixed.log_sum, past, window };
+                let (log_sum, window) = (&mixed.log_sum, window.as_ref());
+                let scores = Scores { query: &query, keys: &keys, log_sum, past, window };
                 if let Some(survivors) = filter.survivors(index, scores)? {
                     // What is dropped needs neither the output projection nor the MLP of this layer any more.
                     let matrices = [&x, &output, &rotary.table];
@@ -164,11 +160,12 @@ impl Decoder {
                             self.rotary(&positions, &x.device())
                         }
                         false => {
-                            let staying = |positions: Tensor<1, Int>| {
-                                positions.select(0, survivors.rows.slice([0..survivors.count]))
-                            };
-                            let positions = rotary.positions.map(staying);
-                            Rotary { table, first: 0, positions }
+                            let mut window = rotary.window;
+                            if let Some(Window { positions, .. }) = &mut window {
+                                let staying = survivors.rows.slice([0..survivors.count]);
+                                positions.inplace(|all| all.select(0, staying));
+                            }
+                            Rotary { table, first: 0, window }
                         }
                     };
                 }
@@ -187,12 +184,13 @@ impl Decoder {
     /// What tells a pass's rows where they are.
     fn rotary(&self, positions: &[u32], device: &Device) -> Rotary {
         let table = self.rope.tensor(positions, device);
-        Rotary { table, first: 0, positions: self.positions(positions, device) }
+        Rotary { table, first: 0, window: self.window(positions, device) }
     }
 
-    /// The positions on a device, if a window asks for them.
-    fn positions(&self, positions: &[u32], device: &Device) -> Option<Tensor<1, Int>> {
-        self.window.map(|_| integers(positions.to_vec(), [positions.len()], device))
+    /// How far rows at these positions look back, if not at all.
+    fn window(&self, positions: &[u32], device: &Device) -> Option<Window> {
+        let tokens = self.window?;
+        Some(Window { tokens, positions: integers(positions.to_vec(), [positions.len()], device) })
     }
 
     /// The head's logits, row after row, `[rows, width]`, as long as they stay on the device.
@@ -265,16 +263,10 @@ impl DecoderLayer {
     }
 
     /// Attention of the rows `x` to the cache and to themselves, before the output projection.
-    fn attend(
-        &self,
-        x: &Tensor<2>,
-        rotary: &Rotary,
-        window: Option<u32>,
-        cache: &mut LayerCache,
-    ) -> Attended {
+    fn attend(&self, x: &Tensor<2>, rotary: &Rotary, cache: &mut LayerCache) -> Attended {
         let around = Around { norm: self.input_norm.before(), ..Around::default() };
         let projected = self.projections.forward_within(x, &around);
-        cache.attend(&projected, rotary, self.heads, window, self.variants)
+        cache.attend(&projected, rotary, self.heads, self.variants)
     }
 
     /// The rest of the layer, row by row: output projection, residuals, MLP.

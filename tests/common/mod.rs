@@ -13,6 +13,7 @@ use std::{
     sync::LazyLock,
 };
 
+use burn::tensor::{Device, Tensor, TensorData};
 use mustdrop::{
     DeviceSelect, Llava,
     device::Compute,
@@ -49,6 +50,26 @@ pub fn computes() -> [Compute; 4] {
     let [tiles, registers, software] =
         [tiles, registers, software].map(|variants| adapter.clone().with_variants(variants));
     [cpu, tiles, registers, software]
+}
+
+/// An adapter, for tests of single kernels.
+pub fn adapter() -> Device {
+    Compute::open(&DeviceSelect::Gpu).expect("an adapter").burn()
+}
+
+/// The adapter, and the CPU path with its own implementations.
+pub fn both() -> [Device; 2] {
+    [adapter(), Device::flex()]
+}
+
+/// Values on a device.
+pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+/// The values of a tensor, read back.
+pub fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.into_data().try_to_vec().expect("float32")
 }
 
 /// A path inside the repository.
