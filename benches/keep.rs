@@ -22,7 +22,7 @@ fn first_logits(bencher: Bencher, tokens: usize) {
         0 => model.chat(),
         _ => {
             let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(tokens));
-            pruning.merge = false;
+            pruning.merge = Some(false);
             model.chat().pruning(pruning)
         }
     };

@@ -152,7 +152,7 @@ impl<'c> Answer<'c> {
         if self.report.new_tokens == self.max_new_tokens {
             return Ok(certain + &self.end(StopReason::MaxNewTokens)?);
         }
-        if self.conversation.cached.len() + 1 >= self.conversation.llava.context_limit() {
+        if self.conversation.is_full() {
             return Ok(certain + &self.end(StopReason::ContextFull)?);
         }
         Ok(certain)

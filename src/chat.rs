@@ -52,7 +52,8 @@ impl Chat {
     }
 
     /// Drops vision tokens of the pictures that are shown from now on, or none of them any more; those of earlier
-    /// pictures stay as they are.
+    /// pictures stay as they are, unless they were shown under [`Turns::Requery`](crate::drop::Turns) and these rules ask
+    /// for it, too.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     image::Picture,
     llava::Llava,
-    model::{KeyValueCache, Logits},
+    model::{KeyValueCache, Logits, RowPositions},
     part::Part,
     picture_cache::PictureCache,
     prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
@@ -37,6 +37,8 @@ pub(crate) struct Conversation {
     pub cache: KeyValueCache,
     /// What the rows of the cache stand for, in order.
     pub cached: Vec<Row>,
+    /// Whether the pictures of the cache have gaps where tokens were left out.
+    has_places: bool,
     /// Where the last answer's random numbers ended, and the seed that they began with.
     pub drawn: Option<(u64, ChaCha8Rng)>,
     /// What stops it in the middle of a question or an answer.
@@ -79,6 +81,7 @@ impl Conversation {
             pictures: Vec::new(),
             cache,
             cached: Vec::new(),
+            has_places: true,
             drawn: None,
             cancel: None,
         }
@@ -109,23 +112,25 @@ impl Conversation {
         let meter = encoded.meter.or_else(|| Meter::start(self.llava.compute()));
         let prompt = self.llava.tokenizer.prompt(&self.turns)?;
         self.check_ids(&prompt)?;
+        self.admit_anew(pruning)?;
         let rows = self.rows(&prompt)?;
         let limit = self.llava.context_limit();
         if rows.len() >= limit {
             return Err(Error::Context { tokens: rows.len(), limit });
         }
-        let reused = self.reuse(&rows, pruning);
+        let positions = self.place(&prompt, limit);
+        let reused = self.reuse(&rows, &positions, pruning);
         let embeddings: Vec<_> = self.pictures.iter().map(|shown| shown.embeddings.clone()).collect();
         let embeddings = self.llava.model.splice(&prompt, &embeddings)?.slice([reused..rows.len()]);
-        let positions: Vec<u32> = (reused as u32..rows.len() as u32).collect();
+        let new_positions = positions.behind(reused);
         let decoder = &self.llava.model.decoder;
         let mut filter = self.filter(&rows, reused, pruning);
         let hidden = match &mut filter {
-            Some(filter) => decoder.prefill(embeddings, &positions, &mut self.cache, filter)?,
-            None => decoder.forward(embeddings, &positions, &mut self.cache),
+            Some(filter) => decoder.prefill(embeddings, new_positions, &mut self.cache, filter)?,
+            None => decoder.forward(embeddings, new_positions, &mut self.cache),
         };
         cancel::check()?;
-        self.cache.next_position = rows.len() as u32;
+        self.cache.next_position = positions.next();
         let last = hidden.dims()[0] - 1;
         let logits = decoder.head(hidden.slice([last..last + 1]));
         // So that what the prompt took is not booked as the first token's.
@@ -151,6 +156,56 @@ impl Conversation {
         Ok(Prefilled { logits, report, meter })
     }
 
+    /// Where other rules than before are in force and pictures are queried again, admits tokens by those.
+    fn admit_anew(&mut self, pruning: Option<&Pruning>) -> Result<()> {
+        let Some(pruning) = pruning.filter(|pruning| pruning.turns == Turns::Requery) else { return Ok(()) };
+        for shown in &mut self.pictures {
+            if let Some((tower, rules)) = shown.tower.as_mut().filter(|(_, rules)| rules != pruning) {
+                let pruned = self.llava.model.admit(tower, pruning)?;
+                rules.clone_from(pruning);
+                shown.embeddings = pruned.features.clone();
+                shown.pruned = Some(pruned);
+            }
+        }
+        Ok(())
+    }
+
+    /// The positions of all rows. Tokens of pictures keep their places, unless the prompt would then reach into the last quarter
+    /// of the context: for that many pictures, those that entered follow one another.
+    fn place(&mut self, prompt: &PromptLayout, limit: usize) -> RowPositions {
+        let placed = self.positions(prompt, true);
+        let has_places = placed.next() as usize <= limit - limit / 4;
+        if self.has_places != has_places {
+            self.forget();
+            self.has_places = has_places;
+        }
+        if has_places { placed } else { self.positions(prompt, false) }
+    }
+
+    fn positions(&self, prompt: &PromptLayout, has_places: bool) -> RowPositions {
+        let mut positions = RowPositions::default();
+        for piece in &prompt.pieces {
+            match piece {
+                Piece::Text(ids) => positions.follow(ids.len()),
+                Piece::Image(picture) => {
+                    let Some(shown) = self.pictures.get(*picture) else { continue };
+                    let places = shown.pruned.as_ref().and_then(|pruned| pruned.places.as_ref());
+                    match places.filter(|_| has_places) {
+                        Some(places) => positions.picture(places),
+                        None => positions.follow(shown.embeddings.dims()[0]),
+                    }
+                }
+            }
+        }
+        positions
+    }
+
+    /// Whether there is no room for another token.
+    pub fn is_full(&self) -> bool {
+        let used = self.cached.len().max(self.cache.next_position as usize);
+        used + 1 >= self.llava.context_limit()
+    }
+
     /// The vocabulary of the tokenizer's file may be larger than the model's.
     fn check_ids(&self, prompt: &PromptLayout) -> Result<()> {
         let vocabulary = self.llava.config.text.vocab_size;
@@ -168,7 +223,7 @@ impl Conversation {
     }
 
     /// Cuts the cache to what it has in common with `rows`, and returns how many of them that are.
-    fn reuse(&mut self, rows: &[Row], pruning: Option<&Pruning>) -> usize {
+    fn reuse(&mut self, rows: &[Row], positions: &RowPositions, pruning: Option<&Pruning>) -> usize {
         if pruning.is_some_and(|pruning| pruning.turns == Turns::Requery) {
             self.forget();
         }
@@ -182,7 +237,7 @@ impl Conversation {
             self.forget();
             return 0;
         }
-        self.cache.forget_last(cut.len(), reused as u32);
+        self.cache.forget_last(cut.len(), positions.behind(reused).first());
         self.cached.truncate(reused);
         reused
     }
@@ -256,7 +311,13 @@ impl Conversation {
         let pixels = self.llava.preprocessor.run(picture)?;
         cancel::check()?;
         let model = &self.llava.model;
-        let pruned = pruning.map(|pruning| model.encode_image_pruned(&pixels.values, pruning)).transpose()?;
+        let depth = model.decoder.depth();
+        let look = |pruning: &Pruning| -> Result<_> {
+            let tower = model.vision.look(&pixels.values, pruning, depth)?;
+            let pruned = model.admit(&tower, pruning)?;
+            Ok((pruned, (pruning.turns == Turns::Requery).then(|| (tower, pruning.clone()))))
+        };
+        let (pruned, tower) = pruning.map(look).transpose()?.unzip();
         let shown = Shown {
             embeddings: match &pruned {
                 Some(pruned) => pruned.features.clone(),
@@ -264,6 +325,7 @@ impl Conversation {
             },
             pruned,
             placement: pixels.placement,
+            tower: tower.flatten(),
         };
         cancel::check()?;
         if let Some((cache, key)) = cache {

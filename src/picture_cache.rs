@@ -9,7 +9,7 @@ use std::{
 
 use crate::{drop::Pruning, image::Picture, llava::Llava, shown::Shown};
 
-/// Bytes of an entry for each patch, beside its embeddings: flags, scores and lists of patches.
+/// Bytes of an entry for each patch, beside its embeddings and features: flags, scores and lists of patches.
 const BYTES_PER_PATCH: u64 = 64;
 
 /// The decoder's view of pictures, kept in the device's memory up to a number of bytes; the least recently used goes first.
@@ -83,8 +83,7 @@ impl PictureCache {
 
     /// Keeps a picture of `patches` patches, if there is room for it at all.
     pub(crate) fn put(&self, key: Key, shown: &Shown, patches: usize) {
-        let embeddings = shown.embeddings.shape().num_elements() * shown.embeddings.dtype().size();
-        let bytes = embeddings as u64 + patches as u64 * BYTES_PER_PATCH;
+        let bytes = shown.bytes() + patches as u64 * BYTES_PER_PATCH;
         if bytes > self.limit_bytes {
             return;
         }

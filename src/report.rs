@@ -126,6 +126,8 @@ pub struct PictureReport {
     pub tokens: Vec<Vec<u32>>,
     /// The attention of `[CLS]` to each of them; empty where it was not asked for.
     pub class_attention: Vec<f32>,
+    /// Those that were picked because they cover the picture, the first pick first; empty where others were admitted.
+    pub picks: Vec<usize>,
     /// Indices of the protected tokens.
     pub key_tokens: Vec<usize>,
     /// The tokens that went on behind each pruning layer.
@@ -175,6 +177,7 @@ impl PictureReport {
             window_similarity,
             tokens: entered.tokens.patches,
             class_attention: entered.class_attention.unwrap_or_default(),
+            picks: entered.picks.unwrap_or_default(),
             key_tokens: admitted.key_tokens.clone(),
             kept,
         }

@@ -180,13 +180,24 @@ fn keep_drops_tokens_reports_it_and_draws_it() {
     let pruning = &json["pruning"];
     assert!((pruning["mean_vision_tokens"].as_f64().expect("a number") - 64.0).abs() <= 1.0);
     assert_eq!(pruning["vision_tokens_per_layer"].as_array().expect("a list").len(), 12);
-    assert_eq!(pruning["pictures"][0]["kept"].as_array().expect("a list").len(), 4);
+    assert_eq!(pruning["pictures"][0]["kept"].as_array().expect("a list").len(), 1);
     assert!(mustdrop::Picture::open(&overlay).expect("a picture").width() > 1000);
     let mut alone = mustdrop();
     alone.args(["describe", &sample("sample_5.png"), "--keep", "64", "--device", "cpu", "--json"]);
     let output = alone.args(["--without", "filter"]).assert().success();
     let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
     assert_eq!(json["pruning"]["mean_vision_tokens"], 64.0, "as many enter as the budget says");
+    assert_eq!(json["pruning"]["pictures"][0]["picks"].as_array().expect("a list").len(), 64);
+
+    // As the paper protects them: windows merged, tokens admitted by [CLS], dropped behind four layers.
+    let mut by_class = mustdrop();
+    by_class.args(["describe", &sample("sample_5.png"), "--keep", "64", "--device", "cpu", "--json"]);
+    let output = by_class.args(["--admit", "class"]).assert().success();
+    let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
+    let picture = &json["pruning"]["pictures"][0];
+    assert_eq!(picture["kept"].as_array().expect("a list").len(), 4);
+    assert!(!picture["merged_windows"].as_array().expect("a list").is_empty());
+    assert_eq!(picture["picks"], Value::Array(Vec::new()));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use crate::common::attention_params;
 use mustdrop::oracle::{
     cost::Cost,
+    coverage::CoveragePickParams,
     decode::{AttentionJoinParams, BestTokensParams, GatherRowsParams, MostLikelyParams},
     nn::{AttentionParams, NormParams, ProductParams, RotaryAppendParams},
     prefill::{CompactParams, GatherSurvivorsParams, SelectRowsParams, TextAttentionParams, TopKParams},
@@ -184,4 +185,18 @@ fn the_tower_and_the_next_token() {
     assert_eq!(best.cost(), Cost { flops: 0, bytes: 4 * (32_064 + 126 * 128) });
     let again = BestTokensParams { count: 8_064, is_paired: 1 };
     assert_eq!(again.cost(), Cost { flops: 0, bytes: 4 * (2 * 8_064 + 32 * 128) });
+}
+
+#[test]
+fn coverage() {
+    // 576² pairs: a difference and a sum each. The likeness of each pair, and five numbers a token.
+    let round = CoveragePickParams { tokens: 576, round: 3, picks: 76 };
+    assert_eq!(round.cost(), Cost { flops: 663_552, bytes: 4 * (331_776 + 2_880) });
+    let last = CoveragePickParams { round: 76, ..round };
+    assert_eq!(last.cost(), Cost { flops: 0, bytes: 4 * 2_880 });
+    // To keep 64 of 576 tokens of 1,024 numbers: likeness, and 76 rounds; beside a dense prefill of 7.6 TFLOP.
+    let likeness = product(576, 1_024, 576, 0, 0).cost(32).flops;
+    let all = likeness + 76 * round.cost().flops;
+    assert_eq!(all, 679_477_248 + 50_429_952);
+    assert!((all as f64) < 0.01 * 0.1 * 7.6e12, "a tenth of a percent of a prefill");
 }

@@ -267,7 +267,7 @@ fn child() {
         pruning.pruning_layers = Some((0..filters).collect());
         let sizes = (0..filters).map(|filter| 40 - 10 * filter).collect();
         let is_key = kernel::integers(vec![0; 50], [50], &compute.burn());
-        let candidates = Candidates { is_key, sizes: Some(sizes), rows: None, class_attention: None };
+        let candidates = Candidates { is_key, sizes: Some(sizes), rows: None, score: None };
         let rows = decoder.embed(&[3; ROWS]);
         let positions: Vec<u32> = (0..ROWS as u32).collect();
         for round in [" first", ""] {

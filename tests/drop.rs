@@ -3,7 +3,7 @@
 use mustdrop::{
     Pruning,
     drop::{
-        Keep, RowOrder,
+        Admit, Keep, RowOrder,
         budget::schedule,
         decode::evictions,
         prefill::FilterStep,
@@ -111,10 +111,18 @@ fn the_published_layers_are_counted_as_the_specification_counts_them() {
 
 #[test]
 fn a_late_filter_still_has_something_to_drop() {
-    let sizes = schedule(64, 576, 32, &[16]);
+    let sizes = schedule(64, 576, 32, &[16], Admit::Class);
     assert_eq!(sizes, [87, 38]);
-    assert_eq!(schedule(64, 576, 32, &[]), [64], "without filters, as many enter as the budget says");
-    assert_eq!(schedule(64, 576, 32, &[2, 6, 10, 14])[0], 341, "half of the whole for three layers of 32");
+    assert_eq!(
+        schedule(64, 576, 32, &[], Admit::Class),
+        [64],
+        "without filters, as many enter as the budget says"
+    );
+    assert_eq!(
+        schedule(64, 576, 32, &[2, 6, 10, 14], Admit::Class)[0],
+        341,
+        "half of the whole for three layers of 32"
+    );
 }
 
 proptest! {
@@ -123,9 +131,10 @@ proptest! {
         budget in 8usize..=300,
         depth in 4usize..60,
         chosen in prop::collection::btree_set(0usize..58, 0..5),
+        admit in prop::sample::select(Admit::ALL),
     ) {
         let layers: Vec<usize> = chosen.into_iter().filter(|layer| layer + 1 < depth).collect();
-        let sizes = schedule(budget, 576, depth, &layers);
+        let sizes = schedule(budget, 576, depth, &layers, admit);
         prop_assert_eq!(sizes.len(), layers.len() + 1);
         prop_assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{sizes:?}");
         let mean = mean(&sizes, depth, &layers);
@@ -137,9 +146,16 @@ proptest! {
     }
 
     #[test]
-    fn a_budget_is_hit_within_one_token(budget in 1usize..=576, tokens in 1usize..=576, depth in 1usize..60) {
-        let layers = Pruning::mustdrop().layers(depth);
-        let sizes = schedule(budget, tokens, depth, &layers);
+    fn a_budget_is_hit_within_one_token(
+        budget in 1usize..=576,
+        tokens in 1usize..=576,
+        depth in 1usize..60,
+        admit in prop::sample::select(Admit::ALL),
+    ) {
+        let mut rules = Pruning::mustdrop().keep(Keep::Tokens(budget));
+        rules.admit = admit;
+        let layers = rules.layers(depth);
+        let sizes = schedule(budget, tokens, depth, &layers, admit);
         prop_assert_eq!(sizes.len(), layers.len() + 1);
         prop_assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{sizes:?}");
         prop_assert!(sizes[0] <= tokens && sizes.iter().all(|size| *size > 0));

@@ -59,6 +59,8 @@ fn figures_are_those_of_the_answers_and_a_second_run_finds_them() {
                 "mustdrop,none,random",
                 "--keep",
                 "64,7%",
+                "--admit",
+                "coverage,class",
                 "--without",
                 "filter,merge+evict",
                 "--results",
@@ -69,12 +71,21 @@ fn figures_are_those_of_the_answers_and_a_second_run_finds_them() {
     };
     let first = run();
     let settings = first["settings"].as_array().expect("a list");
-    let names: Vec<_> = settings.iter().map(|s| json!([s["policy"], s["without"], s["keep"]])).collect();
-    let mut expected = vec![json!(["none", [], null])];
-    for without in [json!([]), json!(["filter"]), json!(["merge", "evict"])] {
-        expected.extend(["64", "7%"].map(|keep| json!(["mustdrop", without, keep])));
+    let name = |s: &Value| json!([s["policy"], s["admit"], s["without"], s["keep"]]);
+    let names: Vec<_> = settings.iter().map(name).collect();
+    let mut expected = vec![json!(["none", "coverage", [], null])];
+    for (admit, without) in [
+        ("coverage", json!([])),
+        ("coverage", json!(["filter"])),
+        // Nothing is merged there anyway.
+        ("coverage", json!(["evict"])),
+        ("class", json!([])),
+        ("class", json!(["filter"])),
+        ("class", json!(["merge", "evict"])),
+    ] {
+        expected.extend(["64", "7%"].map(|keep| json!(["mustdrop", admit, without, keep])));
     }
-    expected.extend(["64", "7%"].map(|keep| json!(["random", [], keep])));
+    expected.extend(["64", "7%"].map(|keep| json!(["random", "coverage", [], keep])));
     assert_eq!(names, expected);
     let right = answered.iter().filter(|(question, answer)| is_right(question, answer)).count();
     let dense = &settings[0];

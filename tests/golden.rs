@@ -97,16 +97,16 @@ fn a_tower_without_class_token_names_key_tokens_by_the_mean_attention() {
         assert_close(&dense.into_data().try_to_vec::<f32>().expect("float32"), &features, "features");
 
         let mut pruning = Pruning::mustdrop();
-        pruning.merge = false;
+        pruning.merge = Some(false);
         let picture = model.vision.pruned_features(&fixture.pixels, &pruning, 4).expect("features");
         let mut filter = PrefillFilter::new(&pruning, 25, 4);
         filter.add_picture(3, &picture.candidates);
         filter.finish().expect("a device");
         let admitted = &filter.admitted[0];
-        assert_close(admitted.class_attention.as_ref().expect("scores"), &attention, "attention received");
+        assert_close(admitted.score.as_ref().expect("scores"), &attention, "attention received");
         assert_eq!(expected["key_token_set"], serde_json::json!(admitted.key_tokens));
 
-        pruning.merge = true;
+        pruning.merge = Some(true);
         pruning.similarity_threshold = -1.0;
         let picture = model.vision.pruned_features(&fixture.pixels, &pruning, 4).expect("features");
         let sizes: Vec<usize> = picture.tower_tokens.patches.iter().map(Vec::len).collect();

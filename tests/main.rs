@@ -14,6 +14,7 @@ mod config;
 mod cost;
 #[cfg(target_os = "linux")]
 mod counts;
+mod coverage;
 mod cpu;
 mod doctor;
 mod drop;

@@ -84,7 +84,7 @@ impl Both {
                     is_key: kernel::integers(is_key, [*len], &device),
                     sizes: Some(sizes.to_vec()),
                     rows: None,
-                    class_attention: None,
+                    score: None,
                 },
             );
         }

@@ -7,7 +7,7 @@ use crate::common::tiny::{IMAGE_TOKEN, SIDE, Tiny};
 use crate::common::{DEVICES, MODEL, ON_ADAPTER, repository};
 use mustdrop::{
     DeviceSelect, Error, Part, Pruning,
-    drop::{Keep, PolicyName, Preset, Stage, prefill::PrefillFilter},
+    drop::{Admit, Keep, PolicyName, Preset, Stage, prefill::PrefillFilter, vision::key_tokens},
     prompt::PromptLayout,
     report::PruningReport,
 };
@@ -36,9 +36,7 @@ fn ask_under(pruning: Pruning, name: &str) -> (PruningReport, Vec<i64>) {
 
 #[test]
 fn budgets_are_hit_and_text_stays() {
-    for policy in
-        [PolicyName::MustDrop, PolicyName::Random, PolicyName::Pool, PolicyName::FastV, PolicyName::VisionZip]
-    {
+    for policy in PolicyName::ALL.iter().copied().filter(|policy| *policy != PolicyName::None) {
         for tokens in [64, 128, 192] {
             let (pruned, others) = ask(policy, Some(tokens), 0, "sample_2.png");
             let mean = pruned.mean_vision_tokens;
@@ -53,17 +51,20 @@ fn budgets_are_hit_and_text_stays() {
 #[test]
 fn a_budget_is_hit_whichever_stages_are_switched_off() {
     use Stage::{Evict, Filter, Merge};
-    for stages in [&[Merge][..], &[Filter], &[Evict], &[Merge, Filter], &[Merge, Filter, Evict]] {
-        let pruning = Pruning::mustdrop().keep(Keep::Tokens(64)).without(stages);
-        let (pruned, others) = ask_under(pruning, "sample_5.png");
-        assert!((pruned.mean_vision_tokens - 64.0).abs() <= 1.0, "without {stages:?}: {pruned:?}");
-        let is_filtered = !stages.contains(&Filter);
-        assert_eq!(pruned.pictures[0].kept.len(), if is_filtered { 4 } else { 0 });
-        assert_eq!(
-            others.iter().sum::<i64>() > 0,
-            is_filtered,
-            "the first layers hold what was filtered behind them"
-        );
+    for (admit, filters) in [(Admit::Class, 4), (Admit::Coverage, 1)] {
+        for stages in [&[][..], &[Merge], &[Filter], &[Evict], &[Merge, Filter], &[Merge, Filter, Evict]] {
+            let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(64));
+            (pruning.admit, pruning.merge) = (admit, Some(true));
+            let (pruned, others) = ask_under(pruning.without(stages), "sample_5.png");
+            let mean = pruned.mean_vision_tokens;
+            assert!((mean - 64.0).abs() <= 1.0, "{admit} without {stages:?}: {pruned:?}");
+            assert_ne!(pruned.pictures[0].merged_windows.is_empty(), !stages.contains(&Merge));
+            let is_filtered = !stages.contains(&Filter);
+            assert_eq!(pruned.pictures[0].kept.len(), if is_filtered { filters } else { 0 });
+            let early = others.iter().sum::<i64>();
+            // By class, the layers before the first filter hold what was filtered behind them; by coverage, as well.
+            assert_eq!(early > 0, is_filtered, "{admit} without {stages:?}: {others:?}");
+        }
     }
     // With everything kept in the tower and nothing filtered, [CLS] alone chooses.
     let (all, _) = ask_under(Pruning::mustdrop().without(&[Merge]), "sample_5.png");
@@ -71,7 +72,8 @@ fn a_budget_is_hit_whichever_stages_are_switched_off() {
     let mut best: Vec<usize> = (0..scores.len()).collect();
     best.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
     let expected: BTreeSet<u32> = best.iter().take(64).map(|patch| *patch as u32).collect();
-    let pruning = Pruning::mustdrop().keep(Keep::Tokens(64)).without(&[Merge, Filter]);
+    let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(64)).without(&[Merge, Filter]);
+    pruning.admit = Admit::Class;
     let tokens = &ask_under(pruning, "sample_5.png").0.pictures[0].tokens;
     assert_eq!((scores.len(), tokens.iter().flatten().copied().collect::<BTreeSet<_>>()), (576, expected));
 }
@@ -80,10 +82,46 @@ fn a_budget_is_hit_whichever_stages_are_switched_off() {
 fn a_late_filter_drops_tokens() {
     let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(64));
     pruning.pruning_layers = Some(vec![8]);
-    let (pruned, _) = ask_under(pruning, "sample_5.png");
+    for admit in Admit::ALL.iter().copied() {
+        pruning.admit = admit;
+        let (pruned, _) = ask_under(pruning.clone(), "sample_5.png");
+        let picture = &pruned.pictures[0];
+        assert!((pruned.mean_vision_tokens - 64.0).abs() <= 1.0, "{admit}");
+        let entered = picture.tokens.len();
+        assert!(picture.kept[0].tokens.len() < 64 && entered > 64, "{admit}: {entered}");
+    }
+}
+
+/// The patches of a picture in the order in which coverage picked them.
+fn picks(pruning: Pruning, name: &str) -> Vec<u32> {
+    let (pruned, _) = ask_under(pruning, name);
     let picture = &pruned.pictures[0];
-    assert!((pruned.mean_vision_tokens - 64.0).abs() <= 1.0);
-    assert!(picture.kept[0].tokens.len() < 64 && picture.tokens.len() > 64, "{}", picture.tokens.len());
+    assert_eq!(picture.picks.len(), picture.tokens.len(), "all that entered were picked");
+    picture.picks.iter().map(|token| picture.tokens[*token][0]).collect()
+}
+
+#[test]
+fn a_smaller_budget_has_the_first_picks_of_a_larger_one() {
+    let coverage = |keep| Pruning::policy(PolicyName::Coverage).keep(Keep::Tokens(keep));
+    let most = picks(coverage(128), "sample_2.png");
+    for keep in [1, 16, 127] {
+        assert_eq!(picks(coverage(keep), "sample_2.png"), most[..keep]);
+    }
+    // MustDrop picks a few more than its budget, for its filter to choose from.
+    let entered = picks(Pruning::mustdrop().keep(Keep::Tokens(64)), "sample_2.png");
+    assert!(entered.len() > 64 && entered.len() < 128);
+    assert_eq!(entered, most[..entered.len()]);
+    assert_eq!(entered.iter().collect::<BTreeSet<_>>().len(), entered.len());
+}
+
+#[test]
+fn the_first_picks_are_protected() {
+    let (pruned, _) = ask(PolicyName::MustDrop, Some(64), 0, "sample_2.png");
+    let picture = &pruned.pictures[0];
+    let mut first = picture.picks[..picture.key_tokens.len()].to_vec();
+    first.sort_unstable();
+    assert_eq!((first.len(), &first), (key_tokens(0.08, picture.tokens.len()), &picture.key_tokens));
+    assert!(first.iter().all(|token| picture.kept[0].tokens.contains(token)));
 }
 
 #[test]
@@ -176,12 +214,14 @@ fn pass(device: &DeviceSelect, pruning: &Pruning, full: bool) -> Outcome {
 #[test]
 fn both_paths_choose_the_same() {
     let pruning = PolicyName::ALL.iter().map(|policy| Pruning::policy(*policy).keep(Keep::Tokens(3)));
+    let mut by_class = Pruning::mustdrop().keep(Keep::Tokens(3));
+    by_class.admit = Admit::Class;
     // Thresholds that drop everything that is not protected, and then everything.
     let mut none_left = Pruning::mustdrop().thresholds(10.0, 10.0);
     none_left.pruning_layers = Some(vec![0]);
     let mut nothing_left = none_left.clone();
     nothing_left.keep_rate = 0.0;
-    for pruning in pruning.chain([none_left, nothing_left]) {
+    for pruning in pruning.chain([by_class, none_left, nothing_left]) {
         let [cpu, gpu] = DEVICES.map(|device| pass(&device, &pruning, false));
         assert_eq!((&cpu.1, &cpu.2), (&gpu.1, &gpu.2), "{pruning:?}");
         common::assert_close(&gpu.0, &cpu.0, &format!("{pruning:?}"));
@@ -195,7 +235,10 @@ fn both_paths_choose_the_same_of_pictures() {
         let policies = PolicyName::ALL.iter().filter(|policy| **policy != PolicyName::None);
         // FastV keeps all tokens of two layers.
         let policies = policies.filter(move |policy| keep >= 64 || **policy != PolicyName::FastV);
-        policies.map(move |policy| Pruning::policy(*policy).keep(Keep::Tokens(keep)))
+        let mut by_class = Pruning::mustdrop().keep(Keep::Tokens(keep));
+        by_class.admit = Admit::Class;
+        let policies = policies.map(move |policy| Pruning::policy(*policy).keep(Keep::Tokens(keep)));
+        policies.chain([by_class])
     });
     let thresholds = [Preset::Retain64, Preset::Retain192].map(|preset| Pruning::mustdrop().preset(preset));
     for pruning in budgets.chain(thresholds) {

@@ -6,7 +6,7 @@ use mustdrop::{
     DeviceSelect, Error, Part, Picture, Pruning, Report,
     checkpoint::{Checkpoint, ModelFiles},
     device::Compute,
-    drop::{Keep, Turns, prefill::PrefillFilter},
+    drop::{Admit, Keep, Turns, prefill::PrefillFilter},
     kernel::variants::Variants,
     model::LlavaModel,
     trace::Fixture,
@@ -92,7 +92,7 @@ fn stages_switch_off_one_by_one() {
     let (without, _, whole, _) = pass(&DeviceSelect::Cpu, &pruning);
     assert_eq!(with, without, "eviction comes after the prefill");
     assert_eq!((rows[2], whole[2], whole[3]), (177, 309, 227), "layer 2 still held what entered it");
-    pruning.merge = false;
+    pruning.merge = Some(false);
     assert_eq!(pass(&DeviceSelect::Cpu, &pruning).2[0], 20 + 576 + 25);
     pruning.filter = false;
     assert!(pass(&DeviceSelect::Cpu, &pruning).1.is_empty());
@@ -115,7 +115,7 @@ fn both_paths_keep_the_same_under_a_budget() {
 fn a_budget_is_hit_and_reported() {
     for tokens in [32, 64, 128, 192] {
         let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(tokens));
-        pruning.merge = false;
+        pruning.merge = Some(false);
         let (_, report) = ask(pruning, about("sample_2.png"));
         let pruned = report.pruning.expect("tokens were dropped");
         assert!((pruned.mean_vision_tokens - tokens as f64).abs() <= 1.0, "{pruned:?}");
@@ -160,7 +160,9 @@ fn each_picture_has_its_own_windows_key_tokens_and_budget() {
 fn the_overlay_darkens_what_was_dropped_and_frames_the_key_tokens() {
     let name = repository("models/picture-book/sample_5.png");
     let shown = Picture::open(name).expect("a sample picture");
-    let (_, report) = ask(Pruning::mustdrop().keep(Keep::Tokens(64)), about("sample_5.png"));
+    let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(64));
+    pruning.admit = Admit::Class;
+    let (_, report) = ask(pruning, about("sample_5.png"));
     let pruned = report.pruning.expect("tokens were dropped");
     let overlay = pruned.overlay(0, &shown).expect("drawn").expect("one picture");
     assert_eq!((overlay.width(), overlay.height()), (3 * (24 * 16 + 8) + 8, 24 * 16 + 3 * 16 + 16));
@@ -240,7 +242,7 @@ fn a_prompt_that_ends_in_its_picture_is_not_filtered() {
 fn a_deep_decoder_keeps_the_caches_of_all_its_layers() {
     let model = Tiny::of(40, 6).load(&DeviceSelect::Cpu);
     let mut pruning = Pruning::mustdrop().thresholds(10.0, 10.0);
-    pruning.merge = false;
+    pruning.merge = Some(false);
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
     let image = model.encode_image_pruned(&pixels, &pruning).expect("an image");
     let mut filter = PrefillFilter::new(&pruning, 4, 40);
@@ -253,6 +255,34 @@ fn a_deep_decoder_keeps_the_caches_of_all_its_layers() {
     // 4 patches, 1 of them key; 3 text tokens. The first pruning layer of 40 is 3.
     let expected: Vec<usize> = (0..40).map(|layer| if layer < 3 { 7 } else { 4 }).collect();
     assert_eq!(cache.rows_per_layer(), expected);
+}
+
+/// What an earlier budget kept out of the decoder may come back with a later question, if tokens are asked for again.
+#[test]
+fn a_larger_budget_admits_tokens_anew_where_turns_requery() {
+    let second = |turns, keeps: [usize; 2]| {
+        let rules = |keep| {
+            let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(keep));
+            pruning.turns = turns;
+            pruning
+        };
+        let mut chat = MODEL.chat().pruning(rules(keeps[0]));
+        let question = [picture("sample_2.png"), Part::text("what color is the background?")];
+        chat.ask(question).expect("asked").complete().expect("answered");
+        chat.set_pruning(Some(rules(keeps[1]))).expect("rules");
+        let mut answer = chat.ask([Part::text("is there a crown?")]).expect("an answer");
+        (answer.complete().expect("a complete answer"), answer.report().clone())
+    };
+    let admitted = |report: &Report| report.pruning.as_ref().expect("rules").pictures[0].tokens.clone();
+    let (answer, anew) = second(Turns::Requery, [16, 96]);
+    let (expected, from_the_start) = second(Turns::Requery, [96, 96]);
+    assert_eq!(admitted(&anew), admitted(&from_the_start));
+    assert_eq!((answer, anew.vision_tokens), (expected, 108));
+    let (_, fewer) = second(Turns::Requery, [96, 16]);
+    assert_eq!((admitted(&fewer).len(), fewer.vision_tokens), (27, 27));
+    // Pinned, a picture keeps what it was shown with.
+    let (_, pinned) = second(Turns::Pin, [16, 96]);
+    assert_eq!((pinned.vision_tokens, pinned.pruning.expect("rules").pictures.len()), (27, 0));
 }
 
 #[test]

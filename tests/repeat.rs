@@ -36,6 +36,8 @@ pub fn model(compute: &Compute, window: Option<usize>) -> LlavaModel {
 pub fn pruning() -> Pruning {
     let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(3));
     pruning.pruning_layers = Some(vec![0, 1]);
+    // All three stages, whoever admits tokens.
+    pruning.merge = Some(true);
     pruning
 }
 

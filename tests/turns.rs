@@ -43,6 +43,8 @@ struct Reference {
     turns: Vec<Turn>,
     /// The tokens of each picture as they enter the decoder.
     pictures: Vec<Vec<Vec<f64>>>,
+    /// The patch in whose place each of them stands.
+    places: Vec<Vec<u32>>,
     /// The rows that the decoder has seen.
     seen: Vec<Row>,
 }
@@ -62,6 +64,7 @@ impl Reference {
             rules,
             turns: Vec::new(),
             pictures: Vec::new(),
+            places: Vec::new(),
             seen: Vec::new(),
         }
     }
@@ -110,7 +113,9 @@ impl Reference {
         self.seen = rows.clone();
 
         let new = &rows[shared..];
-        let pass = self.pass(new, shared, report);
+        let mut pass_positions = self.positions(new, &rows, report);
+        let mut next = pass_positions.last().expect("a row") + 1;
+        let pass = self.pass(new, pass_positions.split_off(shared), report);
         let embedded = new.iter().map(|row| match row {
             Row::Text(id) => self.masked.embed(*id),
             Row::Vision(picture, token) => self.pictures[*picture][*token].clone(),
@@ -133,7 +138,8 @@ impl Reference {
             if ids.len() == MAX_NEW_TOKENS {
                 break;
             }
-            let step = Pass::dense(self.config.text.num_hidden_layers, 1, self.seen.len());
+            let step = Pass::at(self.config.text.num_hidden_layers, vec![next]);
+            next += 1;
             self.seen.push(Row::Text(token));
             logits = self.masked.forward(vec![self.masked.embed(token)], &step);
         }
@@ -142,12 +148,39 @@ impl Reference {
         text
     }
 
-    /// A pass over new rows, of whose pictures the report says what went on behind which layer.
-    fn pass(&self, new: &[Row], first: usize, report: &Report) -> Pass {
-        let mut pass = Pass::dense(self.config.text.num_hidden_layers, new.len(), first);
+    /// The pictures among new rows.
+    fn shown(&self, new: &[Row]) -> Vec<usize> {
+        (0..self.pictures.len()).filter(|picture| new.contains(&Row::Vision(*picture, 0))).collect()
+    }
+
+    /// The positions of all rows: a picture takes one for each of its patches, whatever entered the decoder.
+    fn positions(&mut self, new: &[Row], rows: &[Row], report: &Report) -> Vec<u32> {
         let judged = &report.pruning.as_ref().expect("rules").pictures;
-        let shown: Vec<usize> =
-            (0..self.pictures.len()).filter(|p| new.contains(&Row::Vision(*p, 0))).collect();
+        self.places.resize(self.pictures.len(), Vec::new());
+        for (picture, judged) in self.shown(new).into_iter().zip(judged) {
+            self.places[picture] = judged.tokens.iter().map(|patches| patches[patches.len() / 2]).collect();
+        }
+        let patches = self.config.vision.patches() as u32;
+        let mut next = 0;
+        let position = |row: &Row| match row {
+            Row::Text(_) => {
+                next += 1;
+                next - 1
+            }
+            Row::Vision(picture, token) => {
+                let first = next - if *token > 0 { patches } else { 0 };
+                next = first + patches;
+                first + self.places[*picture][*token]
+            }
+        };
+        rows.iter().map(position).collect()
+    }
+
+    /// A pass over new rows, of whose pictures the report says what went on behind which layer.
+    fn pass(&self, new: &[Row], positions: Vec<u32>, report: &Report) -> Pass {
+        let mut pass = Pass::at(self.config.text.num_hidden_layers, positions);
+        let judged = &report.pruning.as_ref().expect("rules").pictures;
+        let shown = self.shown(new);
         assert_eq!(shown.len(), judged.len(), "pictures among the new rows are judged, and no others");
         let layers: Vec<usize> =
             judged.first().map_or(Vec::new(), |picture| picture.kept.iter().map(|kept| kept.layer).collect());

@@ -50,7 +50,7 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
         is_key: kernel::integers(vec![0; sizes[0]], [sizes[0]], &device),
         sizes: Some(sizes[1..].to_vec()),
         rows: None,
-        class_attention: None,
+        score: None,
     };
     let select = || -> Result<f64> {
         let start = Instant::now();

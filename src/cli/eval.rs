@@ -15,9 +15,9 @@ use twox_hash::XxHash64;
 use super::{model::ModelArguments, not_over_an_input, print_json, write_whole};
 use crate::{
     DeviceInfo, Error, Llava,
-    drop::{Keep, PolicyName, Stage},
+    drop::{Admit, Keep, PolicyName, Stage},
     eval::{
-        Setting, ask_about, plot,
+        Change, Setting, ask_about, plot,
         questions::{self, Question},
         records::Records,
         summary::Summary,
@@ -43,8 +43,8 @@ pub struct Eval {
 
     /// Ways to choose what is kept
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = [
-        PolicyName::None, PolicyName::MustDrop, PolicyName::Random, PolicyName::Pool, PolicyName::FastV,
-        PolicyName::VisionZip,
+        PolicyName::None, PolicyName::MustDrop, PolicyName::Coverage, PolicyName::Random, PolicyName::Pool,
+        PolicyName::FastV, PolicyName::VisionZip,
     ])]
     policies: Vec<PolicyName>,
 
@@ -57,6 +57,18 @@ pub struct Eval {
     /// Measure mustdrop also without these stages: merge, filter or evict, or several of them as in merge+evict
     #[arg(long, value_name = "STAGES", value_delimiter = ',')]
     without: Vec<Stages>,
+
+    /// How mustdrop admits tokens: coverage, class, or both
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = [Admit::Coverage])]
+    admit: Vec<Admit>,
+
+    /// Measure mustdrop also with windows merged where coverage admits tokens
+    #[arg(long)]
+    merge: bool,
+
+    /// Measure mustdrop also with tokens dropped behind these layers, or several as in 3+7
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pruning_layers: Vec<Layers>,
 
     /// Ask the first N questions alone
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -88,7 +100,7 @@ pub struct Eval {
 }
 
 /// Changes whenever this program's answers may: results of an earlier program are not gone on with then.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// Stages that are switched off together.
 #[derive(Debug, Clone)]
@@ -102,6 +114,20 @@ impl FromStr for Stages {
         stages.sort_unstable();
         stages.dedup();
         Ok(Self(stages))
+    }
+}
+
+/// Layers behind which tokens are dropped, in one run.
+#[derive(Debug, Clone)]
+struct Layers(Vec<usize>);
+
+impl FromStr for Layers {
+    type Err = Error;
+
+    fn from_str(text: &str) -> crate::Result<Self> {
+        let layers: Option<Vec<usize>> = text.split('+').map(|layer| layer.parse().ok()).collect();
+        let expected = "layers counted from 0, as in 3 or 3+7";
+        layers.map(Self).ok_or_else(|| Error::argument("--pruning-layers", expected, format!("{text:?}")))
     }
 }
 
@@ -179,6 +205,27 @@ impl Eval {
         Ok(writeln!(std::io::stdout(), "{}", tables(&summaries))?)
     }
 
+    /// MustDrop as it is, and with each of the changes that were asked for.
+    fn changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for admit in self.admit.iter().copied() {
+            let plain = Change { admit, ..Change::default() };
+            changes.push(plain.clone());
+            if self.merge && admit == Admit::Coverage {
+                changes.push(Change { merge: true, ..plain.clone() });
+            }
+            let layers = self.pruning_layers.iter();
+            changes.extend(layers.map(|layers| Change { pruning_layers: layers.0.clone(), ..plain.clone() }));
+            for Stages(stages) in &self.without {
+                // Where coverage admits tokens, no windows are merged anyway.
+                let is_on = |stage: &Stage| *stage != Stage::Merge || admit == Admit::Class;
+                let without: Vec<Stage> = stages.iter().copied().filter(is_on).collect();
+                changes.push(Change { without, ..plain.clone() });
+            }
+        }
+        changes
+    }
+
     /// What is measured. A budget that FastV cannot hit is left out for it, with a line that says why, unless nothing else
     /// is measured; any other that cannot be hit is an error.
     fn settings(&self, model: &Llava) -> anyhow::Result<Vec<Setting>> {
@@ -186,12 +233,13 @@ impl Eval {
         for keep in &self.keep {
             keep.tokens(patches)?;
         }
-        if !self.without.is_empty() && !self.policies.contains(&PolicyName::MustDrop) {
+        let is_changed = !self.without.is_empty() || !self.pruning_layers.is_empty() || self.merge;
+        if is_changed && !self.policies.contains(&PolicyName::MustDrop) {
             let names = self.policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(Error::argument("--without", "mustdrop among --policies", names).into());
+            let option = "--without, --merge or --pruning-layers";
+            return Err(Error::argument(option, "mustdrop among --policies", names).into());
         }
-        let without: Vec<_> = self.without.iter().map(|stages| stages.0.clone()).collect();
-        let all = Setting::all(&self.policies, &without, &self.keep);
+        let all = Setting::all(&self.policies, &self.changes(), &self.keep);
         let (mut fit, mut refused) = (Vec::new(), None);
         for setting in all {
             match model.check(&setting.pruning(self.seed)) {

@@ -4,14 +4,14 @@ use clap::Args;
 
 use crate::{
     Error, Pruning, Result,
-    drop::{Keep, PolicyName, Positions, Preset, RowOrder, Stage},
+    drop::{Admit, Keep, PolicyName, Positions, Preset, RowOrder, Stage, Turns},
 };
 
 /// How vision tokens are dropped; without any of these, none are.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Dropping vision tokens")]
 pub struct PruningArguments {
-    /// Who chooses: mustdrop, or for comparison none, random, pool, fastv or visionzip [default: mustdrop, once any of
+    /// Who chooses: mustdrop, or for comparison coverage, none, random, pool, fastv or visionzip [default: mustdrop, once any of
     /// these options is given]
     #[arg(long, value_name = "NAME")]
     policy: Option<PolicyName>,
@@ -19,6 +19,15 @@ pub struct PruningArguments {
     /// Keep N vision tokens of each picture, or P% of its patches: the mean over all decoder layers
     #[arg(long, value_name = "N|P%", conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
     keep: Option<Keep>,
+
+    /// How a budget admits and protects tokens: coverage, a few of everything in the picture, or class, those that [CLS] attends
+    /// to [default: coverage]
+    #[arg(long, value_name = "NAME", requires = "keep")]
+    admit: Option<Admit>,
+
+    /// Merge alike windows in the vision tower, though coverage admits the tokens
+    #[arg(long, requires = "keep")]
+    merge: bool,
 
     /// The paper's thresholds: retain-192, retain-128 or retain-64
     #[arg(long, value_name = "NAME", conflicts_with_all = ["global_thr", "individual_thr"])]
@@ -35,6 +44,11 @@ pub struct PruningArguments {
     /// Decoder layers, counted from 0, behind which tokens are dropped [default: 2,6,10,14 of 32, scaled]
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     pruning_layers: Option<Vec<usize>>,
+
+    /// What a later question finds of dropped tokens: pin, they stay dropped, or requery, they are back, and are chosen from
+    /// anew [default: pin]
+    #[arg(long, value_name = "NAME")]
+    turns: Option<Turns>,
 
     /// Switch a stage off: merge, filter or evict; may be repeated
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
@@ -57,6 +71,8 @@ impl PruningArguments {
         let is_mustdrop = [
             ("--preset, --global-thr or --individual-thr", thresholds.is_some()),
             ("--pruning-layers", self.pruning_layers.is_some()),
+            ("--admit", self.admit.is_some()),
+            ("--merge", self.merge),
             ("--without", !self.without.is_empty()),
             ("--reference", self.reference),
         ];
@@ -65,7 +81,13 @@ impl PruningArguments {
             return Err(Error::argument(option, "--policy mustdrop", format!("--policy {policy}")));
         }
         if own.is_none() && self.policy.is_none() && self.keep.is_none() {
-            return Ok(None);
+            return match self.turns {
+                None => Ok(None),
+                Some(turns) => {
+                    let expected = "an option that drops tokens beside it, such as --keep";
+                    Err(Error::argument("--turns", expected, format!("{turns} alone")))
+                }
+            };
         }
         let mut pruning = Pruning::policy(self.policy.unwrap_or_default());
         if let Some((global, individual)) = thresholds {
@@ -75,7 +97,10 @@ impl PruningArguments {
             (pruning.order, pruning.positions) = (RowOrder::Similarity, Positions::Compact);
         }
         pruning.keep = self.keep;
+        pruning.admit = self.admit.unwrap_or_default();
         pruning.seed = seed;
+        pruning.turns = self.turns.unwrap_or_default();
+        pruning.merge = self.merge.then_some(true);
         pruning.pruning_layers.clone_from(&self.pruning_layers);
         Ok(Some(pruning.without(&self.without)))
     }

@@ -7,6 +7,7 @@
 //! once, has no second implementation: there the oracle is fast enough.
 
 pub mod attention;
+pub mod coverage;
 mod mapped;
 pub mod matrix;
 pub mod nn;

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use super::Admit;
 use crate::error::{Error, Result};
 
 /// What is kept of a picture: the mean number of its tokens over all decoder layers.
@@ -68,13 +69,16 @@ impl fmt::Display for Keep {
 
 /// The tokens that enter the decoder, and those that go on behind each pruning layer.
 ///
-/// Their mean over the decoder's `layers` layers is `budget`, up to one token. The layers up to
-/// the first filter, a share f of all, get at most half of the whole, or √f of it where that is more: even a late filter
-/// has something to drop, since `budget / √f` tokens enter. From there the numbers fall by the same factor each time.
-/// Where a small budget leaves less than all tokens to those first layers, the tokens that `[CLS]` attends to
-/// least do not enter the decoder (the paper has no fixed budget, and no such step); without any filter, `budget`
-/// tokens enter.
-pub fn schedule(budget: usize, tokens: usize, layers: usize, pruning_layers: &[usize]) -> Vec<usize> {
+/// Their mean over the decoder's `layers` layers is `budget`, up to one token. How many enter, [`Admit`] says; from the first
+/// filter on the numbers fall by the same factor each time. The paper has no fixed budget, and lets all tokens in; here those
+/// that are not admitted are never computed. Without any filter, `budget` tokens enter.
+pub fn schedule(
+    budget: usize,
+    tokens: usize,
+    layers: usize,
+    pruning_layers: &[usize],
+    admit: Admit,
+) -> Vec<usize> {
     if budget >= tokens {
         return vec![tokens; pruning_layers.len() + 1];
     }
@@ -86,8 +90,9 @@ pub fn schedule(budget: usize, tokens: usize, layers: usize, pruning_layers: &[u
     if spans.len() == 1 {
         return vec![budget];
     }
-    let share = (spans[0] / layers as f64).sqrt().max(0.5);
-    let enter = (share * whole / spans[0]).floor().clamp(budget as f64, tokens as f64);
+    let entering = admit.entering(budget, tokens, spans[0] / layers as f64);
+    // Not one less for the last bit of a quotient.
+    let enter = (entering + 1e-9).floor().clamp(budget as f64, tokens as f64);
     let total = |factor: f64| -> f64 {
         spans.iter().enumerate().map(|(i, span)| span * enter * factor.powi(i as i32)).sum()
     };

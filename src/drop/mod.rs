@@ -7,6 +7,7 @@
 //! Kernels of `shaders/vision`, `shaders/prefill` and `shaders/decode` compute and choose; here is decided what and when. Other ways to choose stand
 //! beside MustDrop in [`policy`].
 
+mod admit;
 pub mod budget;
 pub mod decode;
 #[doc(hidden)]
@@ -15,11 +16,14 @@ pub mod prefill;
 mod selection;
 mod stage;
 pub mod token_map;
+mod turns;
 pub mod vision;
 
+pub use admit::Admit;
 pub use budget::Keep;
 pub use policy::PolicyName;
 pub use stage::Stage;
+pub use turns::Turns;
 
 use std::str::FromStr;
 
@@ -36,27 +40,16 @@ pub enum RowOrder {
     Similarity,
 }
 
-/// The rotary positions of the tokens that survive a filter.
+/// The rotary positions of a picture's tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Positions {
-    /// Every token keeps its own.
+    /// Every token keeps its own; under a budget that of its place in the picture, whatever did not enter the decoder.
     #[default]
     Original,
-    /// Survivors are numbered anew after every filter, until the end of the prefill (the authors' code).
+    /// What enters the decoder is numbered without gaps, and survivors anew after every filter, until the end of the
+    /// prefill (the authors' code).
     Compact,
-}
-
-/// What becomes of a picture's dropped tokens when a later question is asked about it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Turns {
-    /// They stay dropped: only the new question is computed.
-    #[default]
-    Pin,
-    /// Those that entered the decoder are back: the prompt is prefilled again, and the new question's text chooses. What
-    /// `[CLS]` kept out under a budget, and what was merged, stays as it is.
-    Requery,
 }
 
 /// The levels for which the paper publishes thresholds, by the mean number of tokens it found with LLaVA 1.5.
@@ -111,8 +104,9 @@ fn named<T: Copy>(argument: &str, all: &[T], name: fn(T) -> &'static str, text: 
 pub struct Pruning {
     /// Who chooses. All but MustDrop heed nothing of the rest but `keep`, `turns`, `seed` and `positions`.
     pub policy: PolicyName,
-    /// Whether alike windows are merged in the tower (stage V).
-    pub merge: bool,
+    /// Whether alike windows are merged in the tower (stage V). `None`: as in the paper, unless coverage admits tokens, which
+    /// leaves few windows to merge and chooses better among all of them.
+    pub merge: Option<bool>,
     /// Whether tokens are dropped during the prefill (stage P).
     pub filter: bool,
     /// Whether caches are cut to the survivors (stage D).
@@ -129,6 +123,8 @@ pub struct Pruning {
     pub individual_threshold: f32,
     /// A fixed budget instead of the thresholds, which then only weigh the two kinds of attention.
     pub keep: Option<Keep>,
+    /// How tokens are admitted and protected under a budget.
+    pub admit: Admit,
     /// What a later question of a conversation finds of what earlier turns dropped.
     pub turns: Turns,
     /// Decoder layers, counted from 0, behind which tokens are dropped; `None`: 2, 6, 10, 14 of 32, or the
@@ -146,7 +142,7 @@ impl Default for Pruning {
     fn default() -> Self {
         Self {
             policy: PolicyName::MustDrop,
-            merge: true,
+            merge: None,
             filter: true,
             evict: true,
             window: 3,
@@ -155,6 +151,7 @@ impl Default for Pruning {
             global_threshold: 0.001,
             individual_threshold: 0.001,
             keep: None,
+            admit: Admit::default(),
             turns: Turns::Pin,
             pruning_layers: None,
             order: RowOrder::Raster,
@@ -177,7 +174,7 @@ impl Pruning {
 
     /// Every stage off: the dense model.
     pub fn none() -> Self {
-        Self { merge: false, filter: false, evict: false, ..Self::default() }
+        Self { merge: Some(false), filter: false, evict: false, ..Self::default() }
     }
 
     /// Another way to choose, as a baseline; most need a budget ([`keep`](Self::keep)).
@@ -206,10 +203,14 @@ impl Pruning {
     /// The decoder layers behind which tokens are dropped, for a decoder of `layers` layers.
     ///
     /// The default is the paper's {2, 6, 10, 14} of 32 at the same relative depths, at least one layer apart,
-    /// and never the last layer, behind which nothing is computed any more.
+    /// and never the last layer, behind which nothing is computed any more. Where coverage admits tokens, it is one layer, the
+    /// last of the first third.
     pub fn layers(&self, layers: usize) -> Vec<usize> {
         if let Some(chosen) = &self.pruning_layers {
             return chosen.clone();
+        }
+        if self.admits_by_coverage() {
+            return (layers > 1).then(|| (layers / 3).max(1) - 1).into_iter().collect();
         }
         let mut scaled: Vec<usize> = Vec::new();
         for depth in [2, 6, 10, 14] {
@@ -220,6 +221,19 @@ impl Pruning {
             }
         }
         scaled
+    }
+
+    /// Whether coverage chooses what enters the decoder, as it does under a budget unless another way was asked for.
+    pub(crate) fn admits_by_coverage(&self) -> bool {
+        self.keep.is_some() && self.admit == Admit::Coverage
+    }
+
+    /// Whether tokens stand where they were seen, though others of the picture never entered the decoder.
+    ///
+    /// The paper's thresholds let all tokens in, and the tokens of merged windows are numbered like any others: so they are
+    /// here. What a budget keeps out is most of a picture. Without its place, the rest would move together.
+    pub(crate) fn keeps_places(&self) -> bool {
+        self.keep.is_some() && self.positions == Positions::Original && self.order == RowOrder::Raster
     }
 
     /// Checks the rules for pictures of so many patches and a decoder of so many layers: every value in its range, and

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::{
     Positions, Pruning,
-    policy::{AskedRows, Policy},
+    policy::{AskedRows, Policy, Score},
     selection::{Alive, Chosen, Report, STEP, choose, of_picture},
 };
 use crate::{
@@ -47,8 +47,8 @@ pub struct Candidates {
     pub sizes: Option<Vec<usize>>,
     /// The rows of the tower's features that entered; `None` if all did, or means of them.
     pub rows: Option<Tensor<1, Int>>,
-    /// The score of each of the tower's tokens by which they were chosen.
-    pub class_attention: Option<Tensor<1>>,
+    /// What the tower's tokens were chosen by.
+    pub score: Option<Score>,
 }
 
 /// What the device chose before the decoder, read back.
@@ -58,8 +58,8 @@ pub struct Admitted {
     pub key_tokens: Vec<usize>,
     /// As [`Candidates::rows`].
     pub rows: Option<Vec<usize>>,
-    /// As [`Candidates::class_attention`].
-    pub class_attention: Option<Vec<f32>>,
+    /// The values of [`Candidates::score`].
+    pub score: Option<Vec<f32>>,
 }
 
 /// What one filter did.
@@ -177,7 +177,7 @@ impl PrefillFilter {
         for candidates in &self.candidates {
             parts.integers(&candidates.is_key);
             candidates.rows.iter().for_each(|rows| parts.integers(rows));
-            candidates.class_attention.iter().for_each(|score| parts.numbers(score));
+            candidates.score.iter().for_each(|score| parts.numbers(score.values()));
         }
         self.report.tell(&mut parts);
         for (_, chosen) in self.choices.iter().flat_map(|choice| &choice.pictures) {
@@ -193,7 +193,7 @@ impl PrefillFilter {
             self.admitted.push(Admitted {
                 key_tokens: (0..is_key.len()).filter(|token| is_key[*token] > 0.0).collect(),
                 rows: candidates.rows.as_ref().map(|_| next().iter().map(|row| *row as usize).collect()),
-                class_attention: candidates.class_attention.as_ref().map(|_| next()),
+                score: candidates.score.as_ref().map(|_| next()),
             });
         }
         let report = if self.report.is_filled() { next() } else { Vec::new() };

@@ -47,11 +47,12 @@ impl FromStr for Stage {
 }
 
 impl Pruning {
-    /// Switches stages off. Without the filter, a budget is met by merging down to it and by what `[CLS]` attends to.
+    /// Switches stages off. Without the filter, a budget is met by what is admitted ([`Admit`](super::Admit)), and by merging
+    /// down to it where windows are merged.
     pub fn without(mut self, stages: &[Stage]) -> Self {
         for stage in stages {
             match stage {
-                Stage::Merge => self.merge = false,
+                Stage::Merge => self.merge = Some(false),
                 Stage::Filter => self.filter = false,
                 Stage::Evict => self.evict = false,
             }

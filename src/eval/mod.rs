@@ -1,5 +1,6 @@
 //! `mustdrop eval`: how much accuracy each way of dropping costs, on any model and any questions.
 //!
+//! - [`setting`]: the ways of dropping
 //! - [`questions`]: what is asked
 //! - [`score`]: when an answer is right
 //! - [`records`]: answers on disk, so that a run that was stopped goes on
@@ -12,11 +13,11 @@ pub mod plot;
 pub mod questions;
 pub mod records;
 pub mod score;
+pub mod setting;
 pub mod summary;
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    fmt,
+    collections::{HashMap, hash_map::Entry},
     path::Path,
     time::Instant,
 };
@@ -25,86 +26,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Chat, GenerationOptions, Llava, Picture, Pruning,
-    drop::{Keep, PolicyName, Stage},
     error::{Error, Result},
     model::TowerFeatures,
     shown::Shown,
 };
 use questions::Question;
 use records::{Outcome, Record};
-
-/// A way of dropping that is measured: a policy, without some of its stages, and its budget.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Setting {
-    /// Who chooses.
-    pub policy: PolicyName,
-    /// Stages that are switched off; none but with [`PolicyName::MustDrop`].
-    pub without: Vec<Stage>,
-    /// How much is kept; `None` with [`PolicyName::None`].
-    #[serde(serialize_with = "as_asked_for")]
-    pub keep: Option<Keep>,
-}
-
-/// A budget as it is written on the command line.
-fn as_asked_for<S: serde::Serializer>(keep: &Option<Keep>, serializer: S) -> Result<S::Ok, S::Error> {
-    keep.map(|keep| keep.to_string()).serialize(serializer)
-}
-
-impl Setting {
-    /// Everything is kept.
-    pub fn dense() -> Self {
-        Self { policy: PolicyName::None, without: Vec::new(), keep: None }
-    }
-
-    /// Every policy at every budget, each once, MustDrop also without each of the given sets of stages; the one that keeps
-    /// everything first.
-    pub fn all(policies: &[PolicyName], without: &[Vec<Stage>], keeps: &[Keep]) -> Vec<Self> {
-        let mut settings = Vec::new();
-        if policies.contains(&PolicyName::None) {
-            settings.push(Self::dense());
-        }
-        for policy in policies.iter().copied().filter(|policy| *policy != PolicyName::None) {
-            let mut variants = vec![Vec::new()];
-            if policy == PolicyName::MustDrop {
-                variants.extend_from_slice(without);
-            }
-            for without in variants {
-                let setting = |keep: &Keep| Self { policy, without: without.clone(), keep: Some(*keep) };
-                settings.extend(keeps.iter().map(setting));
-            }
-        }
-        let mut seen = HashSet::new();
-        settings.retain(|setting| seen.insert(setting.to_string()));
-        settings
-    }
-
-    /// The rules of the setting; `seed` is that of [`PolicyName::Random`].
-    pub fn pruning(&self, seed: u64) -> Pruning {
-        let mut pruning = Pruning::policy(self.policy).without(&self.without);
-        pruning.keep = self.keep;
-        pruning.seed = seed;
-        pruning
-    }
-
-    /// The policy, and what it is without.
-    pub fn way(&self) -> String {
-        let stages: Vec<_> = self.without.iter().map(|stage| stage.as_str()).collect();
-        match stages.is_empty() {
-            true => self.policy.to_string(),
-            false => format!("{} without {}", self.policy, stages.join(" and ")),
-        }
-    }
-}
-
-impl fmt::Display for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.way())?;
-        match self.keep {
-            Some(keep) => write!(f, " {keep}"),
-            None => Ok(()),
-        }
-    }
-}
+pub use setting::{Change, Setting};
 
 /// What an answer cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -155,7 +83,8 @@ pub fn ask_about(
         let start = Instant::now();
         let pruned = model.model.admit(tower, pruning)?;
         let embeddings = pruned.features.clone();
-        let mut shown = Some(Shown { embeddings, pruned: Some(pruned), placement: pixels.placement });
+        let mut shown =
+            Some(Shown { embeddings, pruned: Some(pruned), placement: pixels.placement, tower: None });
         let mut chat = chat(model, pruning);
         for (question, text) in questions.iter().filter(|(question, _)| wanted(number, *question)) {
             // A picture's first question shows what one alone would take.

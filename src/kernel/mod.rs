@@ -46,6 +46,7 @@ pub const KERNELS: &[Kernel] = &[
     product::PRODUCT_TILE,
     product::QUANTISED_VECTOR,
     quantised::QUANTISED_ROWS,
+    vision::COVERAGE_PICK,
     vision::WINDOW_MERGE,
     vision::WINDOW_SIMILARITY,
 ];

@@ -32,6 +32,10 @@ impl ClassAttention {
         })
     }
 
+    pub(super) fn variants(&self) -> Variants {
+        self.variants
+    }
+
     /// The attention that each token receives from the class token, given the layer's input; without class tokens
     /// (`classes` is 0), from all tokens on average.
     ///

@@ -8,6 +8,7 @@ use super::{
     loader::{Loader, Order},
     logits::Logits,
     norm::RmsNorm,
+    positions::RowPositions,
     rope::Rope,
 };
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     error::Result,
     kernel::{
         attention::{Heads, Rotary, Window},
+        decode::gather_rows,
         integers,
         prefill::gather_survivors,
         product::Around,
@@ -105,10 +107,19 @@ impl Decoder {
     /// # Shapes
     ///
     /// `x`: `[rows, width]`, `positions`: one a row; result: `[rows, width]`, after the final norm.
-    pub fn forward(&self, x: Tensor<2>, positions: &[u32], cache: &mut KeyValueCache) -> Tensor<2> {
-        let rotary = Rotary {
-            window: self.window(positions, &x.device()),
-            ..cache.rotary(&self.rope, positions, &x.device())
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        positions: impl Into<RowPositions>,
+        cache: &mut KeyValueCache,
+    ) -> Tensor<2> {
+        let positions = positions.into();
+        let rotary = match positions.known() {
+            None => self.rotary(&positions, &x.device()),
+            Some(positions) => Rotary {
+                window: self.window(positions, &x.device()),
+                ..cache.rotary(&self.rope, positions, &x.device())
+            },
         };
         let mut x = x;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
@@ -134,13 +145,14 @@ impl Decoder {
     pub fn prefill(
         &self,
         x: Tensor<2>,
-        positions: &[u32],
+        positions: impl Into<RowPositions>,
         cache: &mut KeyValueCache,
         filter: &mut PrefillFilter,
     ) -> Result<Tensor<2>> {
+        let positions = positions.into();
         let past: Vec<usize> = cache.rows_per_layer();
-        let first_position = positions.first().copied().unwrap_or(0);
-        let mut rotary = self.rotary(positions, &x.device());
+        let first_position = positions.first();
+        let mut rotary = self.rotary(&positions, &x.device());
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             cancel::check()?;
@@ -157,7 +169,7 @@ impl Decoder {
                     rotary = match survivors.renumber {
                         true => {
                             let positions: Vec<u32> = (first_position..).take(survivors.count).collect();
-                            self.rotary(&positions, &x.device())
+                            self.rotary(&positions.as_slice().into(), &x.device())
                         }
                         false => {
                             let mut window = rotary.window;
@@ -182,9 +194,16 @@ impl Decoder {
     }
 
     /// What tells a pass's rows where they are.
-    fn rotary(&self, positions: &[u32], device: &Device) -> Rotary {
-        let table = self.rope.tensor(positions, device);
-        Rotary { table, first: 0, window: self.window(positions, device) }
+    fn rotary(&self, positions: &RowPositions, device: &Device) -> Rotary {
+        let (positions, index) = positions.and_index(device);
+        let (mut table, mut window) = (self.rope.tensor(&positions, device), self.window(&positions, device));
+        if let Some(index) = index {
+            table = gather_rows(&table, &index);
+            if let Some(Window { positions, .. }) = &mut window {
+                positions.inplace(|all| all.select(0, index));
+            }
+        }
+        Rotary { table, first: 0, window }
     }
 
     /// How far rows at these positions look back, if not at all.

@@ -11,6 +11,7 @@ mod llama;
 mod loader;
 mod logits;
 mod norm;
+mod positions;
 mod projector;
 mod pruned_features;
 mod rope;
@@ -23,6 +24,7 @@ pub use llama::Decoder;
 pub use loader::Asked;
 use loader::Loader;
 pub use logits::{Candidates, Logits};
+pub use positions::{Places, RowPositions};
 use projector::Projector;
 pub use pruned_features::{EnteredTokens, Merge, PrunedFeatures, TowerFeatures};
 

@@ -3,11 +3,11 @@
 use burn::tensor::{Device, Int, Tensor};
 use twox_hash::XxHash64;
 
-use super::clip::VisionTower;
+use super::{clip::VisionTower, positions::Places};
 use crate::{
     drop::{
         Pruning,
-        policy::{Entry, TowerTokens},
+        policy::{Entry, Score, TowerTokens},
         prefill::{Admitted, Candidates},
         token_map::{Group, TokenMap, member_table},
         vision::MergePlan,
@@ -32,6 +32,8 @@ pub struct PrunedFeatures {
     means: Option<Vec<Group>>,
     /// Class tokens in front of the features.
     classes: usize,
+    /// Where the tokens stand; `None` where they follow one another.
+    pub places: Option<Places>,
 }
 
 /// The comparison of windows.
@@ -50,6 +52,8 @@ pub struct EnteredTokens {
     pub tokens: TokenMap,
     /// The attention of `[CLS]` to each token that entered, if it was asked for; 0 to a class token.
     pub class_attention: Option<Vec<f32>>,
+    /// The tokens in the order in which they were picked; `None` if they were not.
+    pub picks: Option<Vec<usize>>,
 }
 
 /// A picture as the tower sees it, before a policy chooses from it.
@@ -62,6 +66,16 @@ pub struct TowerFeatures {
     tower_tokens: TokenMap,
     merge: Option<Merge>,
     fingerprint: u64,
+}
+
+impl TowerFeatures {
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        [&self.features, &self.seen]
+            .map(|x| (x.shape().num_elements() * x.dtype().size()) as u64)
+            .iter()
+            .sum()
+    }
 }
 
 impl VisionTower {
@@ -145,6 +159,7 @@ impl VisionTower {
                 grid: self.config.grid(),
                 fingerprint,
                 class_attention: &class_attention,
+                variants: self.class_attention.variants(),
             },
             count,
         )?;
@@ -152,9 +167,15 @@ impl VisionTower {
             is_key: flags(tower_tokens.len(), 0, &features.device()),
             sizes: sizes.map(|sizes| sizes.into_iter().skip(1).map(|size| size + classes).collect()),
             rows: None,
-            class_attention: None,
+            score: None,
         };
-        let picture = PrunedFeatures { features, tower_tokens, candidates, merge, means: None, classes };
+        let places = pruning.keeps_places().then(|| Places {
+            span: (classes + self.config.patches()) as u32,
+            of_rows: places(classes, tower_tokens.patches.iter().map(|patches| middle(patches))),
+            entered: None,
+        });
+        let picture =
+            PrunedFeatures { features, tower_tokens, candidates, merge, means: None, classes, places };
         Ok(picture.enter(entry, count))
     }
 
@@ -187,23 +208,31 @@ impl PrunedFeatures {
         match entry {
             Entry::All => {}
             Entry::Highest { score, protected } => {
-                let is_key = kernel::prefill::top_k(&score, &self.candidates.is_key, protected);
+                let is_key = kernel::prefill::top_k(score.values(), &self.candidates.is_key, protected);
                 self.candidates.is_key = is_key.clone();
                 if count < tokens {
-                    let enters = kernel::prefill::top_k(&score, &is_key, count);
+                    let enters = kernel::prefill::top_k(score.values(), &is_key, count);
                     let (rows, is_key) = kernel::prefill::compact(&enters, &is_key, count, classes);
                     let classes = kernel::integers((0..classes as u32).collect(), [classes], &device);
                     let all = kernel::concatenate(vec![classes, rows.clone()]);
                     self.features = kernel::decode::gather_rows(&self.features, &all);
+                    if let Some(places) = &mut self.places {
+                        places.entered = Some(all);
+                    }
                     (self.candidates.is_key, self.candidates.rows) = (is_key, Some(rows));
                 }
-                self.candidates.class_attention = Some(score);
+                self.candidates.score = Some(score);
             }
             Entry::Means(mut groups) => {
                 groups.sort_by_key(|group| group.anchor);
                 let members = groups.iter().map(|group| group.members.as_slice());
                 self.features = means(&self.features, classes as u32, members);
                 self.candidates.is_key = flags(groups.len(), 0, &device);
+                if let Some(places) = &mut self.places {
+                    let tower = &self.tower_tokens.patches;
+                    let anchors = groups.iter().filter_map(|group| tower.get(group.anchor as usize));
+                    places.of_rows = self::places(classes, anchors.map(|patches| middle(patches)));
+                }
                 self.means = Some(groups);
             }
         }
@@ -228,12 +257,35 @@ impl PrunedFeatures {
             Some(groups) => patches.extend(groups.iter().map(all_of)),
             None => patches.extend(chosen.iter().filter_map(|token| tower.get(*token).cloned())),
         }
-        let class_attention = admitted.class_attention.as_ref().map(|score| {
+        let score = admitted.score.as_ref().map(|score| {
             let of_tokens = chosen.iter().filter_map(|token| score.get(*token).copied());
-            std::iter::repeat_n(0.0, self.classes).chain(of_tokens).collect()
+            std::iter::repeat_n(0.0, self.classes).chain(of_tokens).collect::<Vec<f32>>()
         });
-        EnteredTokens { tokens: TokenMap { patches }, class_attention }
+        let (mut class_attention, mut picks) = (None, None);
+        match self.candidates.score {
+            Some(Score::ClassAttention(_)) => class_attention = score,
+            Some(Score::Picks(_)) => picks = score.map(|priority| in_order(&priority)),
+            None => {}
+        }
+        EnteredTokens { tokens: TokenMap { patches }, class_attention, picks }
     }
+}
+
+/// The patch in whose place a token of these stands.
+fn middle(patches: &[u32]) -> u32 {
+    patches.get(patches.len() / 2).copied().unwrap_or_default()
+}
+
+/// Places of class tokens and of tokens that stand for these patches.
+fn places(classes: usize, patches: impl Iterator<Item = u32>) -> Vec<u32> {
+    (0..classes as u32).chain(patches.map(|patch| classes as u32 + patch)).collect()
+}
+
+/// The tokens of a priority above 0, the highest first.
+fn in_order(priority: &[f32]) -> Vec<usize> {
+    let mut picks: Vec<usize> = (0..priority.len()).filter(|token| priority[*token] > 0.0).collect();
+    picks.sort_by(|a, b| priority[*b].total_cmp(&priority[*a]));
+    picks
 }
 
 /// Each token as the mean of its rows of `x`, behind `first` rows that stay as they are.

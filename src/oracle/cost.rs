@@ -3,6 +3,7 @@
 //! positions, as if no token between had been dropped.
 
 use super::{
+    coverage::CoveragePickParams,
     decode::{AttentionJoinParams, BEST, BEST_OF, BestTokensParams, GatherRowsParams, MostLikelyParams},
     nn::{AttentionParams, NormParams, ProductParams, RotaryAppendParams},
     prefill::{CompactParams, GatherSurvivorsParams, SelectRowsParams, TextAttentionParams, TopKParams},
@@ -218,5 +219,14 @@ impl WindowSimilarityParams {
             .sum();
         let values = times([self.grid, self.grid, self.width]);
         Cost::new(2 * dots * u64::from(self.width), values + windows as u64)
+    }
+}
+
+impl CoveragePickParams {
+    /// A difference and a sum for each pair; none where the last pick is found.
+    pub fn cost(&self) -> Cost {
+        let tokens = u64::from(self.tokens);
+        let pairs = if self.round == self.picks { 0 } else { tokens * tokens };
+        Cost::new(2 * pairs, pairs + 5 * tokens)
     }
 }

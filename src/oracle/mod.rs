@@ -6,6 +6,7 @@
 //! f32 and the sizes.
 
 pub mod cost;
+pub mod coverage;
 pub mod decode;
 pub mod nn;
 pub mod prefill;
@@ -49,6 +50,7 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         "attention_join" => layout!(decode::AttentionJoinParams { rows, heads, head_dim, tiles }),
         "best_tokens" => layout!(decode::BestTokensParams { count, is_paired }),
         "compact" => layout!(prefill::CompactParams { count, kept, offset }),
+        "coverage_pick" => layout!(coverage::CoveragePickParams { tokens, round, picks }),
         "float_vector" | "product_registers" | "product_tile" | "quantised_vector" => {
             layout!(nn::ProductParams {
                 start,

@@ -22,9 +22,14 @@ pub struct Pass {
 impl Pass {
     /// A pass of `rows` rows from position `first` on that drops nothing.
     pub fn dense(layers: usize, rows: usize, first: usize) -> Self {
+        Self::at(layers, (first as u32..).take(rows).collect())
+    }
+
+    /// A pass of rows at these positions that drops nothing.
+    pub fn at(layers: usize, positions: Vec<u32>) -> Self {
         Self {
-            alive: vec![(0..rows).collect(); layers],
-            positions: vec![(first as u32..).take(rows).collect(); layers],
+            alive: vec![(0..positions.len()).collect(); layers],
+            positions: vec![positions; layers],
             evicted: 0..0,
         }
     }

@@ -3,6 +3,7 @@
 //! A [`Policy`] only says what to keep. Everything else is the runtime's and the same for all of them: text is never
 //! dropped, tokens stay in the picture's order, positions, caches and accounts follow what was kept.
 
+mod coverage;
 mod fastv;
 mod mustdrop;
 mod pool;
@@ -14,7 +15,10 @@ use std::{fmt, str::FromStr};
 use burn::tensor::Tensor;
 
 use super::{Keep, Pruning, named, token_map::Group};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    kernel::variants::Variants,
+};
 
 /// The names of the policies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize)]
@@ -24,6 +28,8 @@ pub enum PolicyName {
     /// MustDrop (arXiv 2411.10803): merge in the tower, filter in the prefill, evict before decoding.
     #[default]
     MustDrop,
+    /// What covers the picture: a few tokens of everything in it.
+    Coverage,
     /// Everything is kept.
     None,
     /// Patches drawn at random, by a seed.
@@ -39,12 +45,13 @@ pub enum PolicyName {
 impl PolicyName {
     /// All of them, MustDrop first.
     pub const ALL: &'static [Self] =
-        &[Self::MustDrop, Self::None, Self::Random, Self::Pool, Self::FastV, Self::VisionZip];
+        &[Self::MustDrop, Self::Coverage, Self::None, Self::Random, Self::Pool, Self::FastV, Self::VisionZip];
 
     /// The name as it is written on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MustDrop => "mustdrop",
+            Self::Coverage => "coverage",
             Self::None => "none",
             Self::Random => "random",
             Self::Pool => "pool",
@@ -55,7 +62,7 @@ impl PolicyName {
 
     /// Whether it cannot do without a budget.
     pub(super) fn needs_budget(self) -> bool {
-        matches!(self, Self::Random | Self::FastV | Self::VisionZip)
+        matches!(self, Self::Coverage | Self::Random | Self::FastV | Self::VisionZip)
     }
 }
 
@@ -131,6 +138,8 @@ pub struct TowerTokens<'a> {
     pub fingerprint: u64,
     /// Computes the attention of `[CLS]` to each token, `[tokens]`; of all tokens on average, where a tower has none.
     pub class_attention: &'a dyn Fn() -> Tensor<1>,
+    /// Kernels to compare features with.
+    pub variants: Variants,
 }
 
 /// The tokens that enter the decoder.
@@ -142,12 +151,30 @@ pub enum Entry {
     /// Those with the highest scores, of which the `protected` highest of all are the key token set.
     Highest {
         /// One a token.
-        score: Tensor<1>,
+        score: Score,
         /// Size of the key token set.
         protected: usize,
     },
     /// The means of these, none of them protected.
     Means(Vec<Group>),
+}
+
+/// What tokens are admitted by, one value a token.
+#[derive(Debug, Clone)]
+pub enum Score {
+    /// The attention of `[CLS]`, or where a tower has none, of all tokens on average.
+    ClassAttention(Tensor<1>),
+    /// Their place in the order in which they were picked: high for the first, 1 for the last, 0 for all others.
+    Picks(Tensor<1>),
+}
+
+impl Score {
+    /// The values, whatever they mean.
+    pub fn values(&self) -> &Tensor<1> {
+        match self {
+            Self::ClassAttention(values) | Self::Picks(values) => values,
+        }
+    }
 }
 
 /// The rows whose attention a policy asks for.
@@ -179,6 +206,7 @@ impl Pruning {
     pub fn rules(&self) -> Box<dyn Policy> {
         match self.policy {
             PolicyName::MustDrop => Box::new(mustdrop::MustDrop(self.clone())),
+            PolicyName::Coverage => Box::new(coverage::Coverage { keep: self.keep }),
             PolicyName::None => Box::new(Everything),
             PolicyName::Random => Box::new(random::Random { keep: self.keep, seed: self.seed }),
             PolicyName::Pool => Box::new(pool::Pool { keep: self.keep }),

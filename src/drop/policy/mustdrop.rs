@@ -1,6 +1,6 @@
 //! MustDrop (arXiv 2411.10803), or those of its stages that are switched on.
 
-use super::{Entry, Importance, Policy, TowerTokens};
+use super::{Entry, Importance, Policy, Score, TowerTokens, coverage};
 use crate::{
     drop::{Pruning, budget, vision::key_tokens},
     error::Result,
@@ -12,7 +12,7 @@ pub(super) struct MustDrop(pub Pruning);
 
 impl Policy for MustDrop {
     fn merges(&self) -> bool {
-        self.0.merge
+        self.0.merge.unwrap_or(!self.0.admits_by_coverage())
     }
 
     fn evicts(&self) -> bool {
@@ -25,17 +25,28 @@ impl Policy for MustDrop {
 
     fn sizes(&self, patches: usize, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>> {
         let Some(keep) = self.0.keep else { return Ok(None) };
-        Ok(Some(budget::schedule(keep.tokens(patches)?, tokens, depth, &self.layers(patches, depth))))
+        Ok(Some(budget::schedule(
+            keep.tokens(patches)?,
+            tokens,
+            depth,
+            &self.layers(patches, depth),
+            self.0.admit,
+        )))
     }
 
-    fn enter(&self, tower: &TowerTokens<'_>, _count: usize) -> Result<Entry> {
+    fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
+        let [tokens, _] = tower.features.dims();
+        if self.0.admits_by_coverage() {
+            let entering = count.min(tokens);
+            let protected = key_tokens(self.0.keep_rate, entering);
+            return Ok(Entry::Highest { score: coverage::picks(tower, entering), protected });
+        }
         // Without a filter nothing asks for key tokens, but a budget asks for a choice.
         if !self.0.filter && self.0.keep.is_none() {
             return Ok(Entry::All);
         }
-        let [tokens, _] = tower.features.dims();
         let protected = key_tokens(self.0.keep_rate, tokens);
-        Ok(Entry::Highest { score: (tower.class_attention)(), protected })
+        Ok(Entry::Highest { score: Score::ClassAttention((tower.class_attention)()), protected })
     }
 
     fn importance(&self) -> Importance {

@@ -1,0 +1,61 @@
+//! Which of a picture's tokens a budget lets into the decoder, and which it protects there.
+
+use std::{fmt, str::FromStr};
+
+use super::named;
+use crate::error::{Error, Result};
+
+/// How MustDrop admits and protects tokens under a budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Admit {
+    /// Those that cover the picture: a few tokens of everything in it.
+    #[default]
+    Coverage,
+    /// Those that `[CLS]` attends to most, as the paper protects them.
+    Class,
+}
+
+impl Admit {
+    /// All there are, the default first.
+    pub const ALL: &'static [Self] = &[Self::Coverage, Self::Class];
+
+    /// The name as it is written on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Coverage => "coverage",
+            Self::Class => "class",
+        }
+    }
+
+    /// How many of a picture's `tokens` tokens enter the decoder so that filters have something to drop, the first of them
+    /// behind the layer that ends a share `f` of all layers; without filters, the budget does.
+    ///
+    /// - By coverage, a forty-eighth of the picture more than the budget: 12 of 576 tokens. Each of them is paid for with
+    ///   others in the last layers, and what covers the picture is a good choice already.
+    /// - By class, so many that the first layers have half of all the work (tokens times layers): it is the filters that choose.
+    ///
+    /// `budget / √f` is what a late filter can make up for.
+    pub(super) fn entering(self, budget: usize, tokens: usize, f: f64) -> f64 {
+        let budget = budget as f64;
+        match self {
+            Self::Coverage => (budget + (tokens as f64 / 48.0).max(1.0)).min(budget / f.sqrt()),
+            Self::Class => budget * f.sqrt().max(0.5) / f,
+        }
+    }
+}
+
+impl fmt::Display for Admit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Admit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        named("--admit", Self::ALL, Self::as_str, text)
+    }
+}

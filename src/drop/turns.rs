@@ -1,0 +1,45 @@
+//! What later turns of a conversation find of a picture.
+
+use std::{fmt, str::FromStr};
+
+use super::named;
+use crate::error::{Error, Result};
+
+/// What becomes of a picture's dropped tokens when a later question is asked about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Turns {
+    /// They stay dropped: only the new question is computed.
+    #[default]
+    Pin,
+    /// They are back: the prompt is prefilled again, and the new question's text chooses. Under other rules than before, as a
+    /// larger budget, tokens are also admitted anew, from all that the tower left; what was merged stays merged.
+    Requery,
+}
+
+impl Turns {
+    /// All there are, the default first.
+    pub const ALL: &'static [Self] = &[Self::Pin, Self::Requery];
+
+    /// The name as it is written on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pin => "pin",
+            Self::Requery => "requery",
+        }
+    }
+}
+
+impl fmt::Display for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Turns {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        named("--turns", Self::ALL, Self::as_str, text)
+    }
+}

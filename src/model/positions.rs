@@ -1,0 +1,149 @@
+//! The rotary positions of a pass's rows.
+
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::kernel::{concatenate, integers};
+
+/// Where the rows of a picture stand among the positions that the whole picture would take: what was left out of the
+/// decoder leaves its positions empty, so that the rest stays where it was seen.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Positions of the whole picture.
+    pub span: u32,
+    /// Of each row that might have entered, ascending.
+    pub of_rows: Vec<u32>,
+    /// Those that did, of which the device alone knows; `None` for all.
+    pub entered: Option<Tensor<1, Int>>,
+}
+
+impl Places {
+    /// How many rows entered.
+    fn rows(&self) -> usize {
+        self.entered.as_ref().map_or(self.of_rows.len(), |entered| entered.dims()[0])
+    }
+}
+
+/// A rotary position for each row of a pass.
+#[derive(Debug, Clone, Default)]
+pub struct RowPositions {
+    /// One a row; where the device alone knows it, that of the first it may be.
+    known: Vec<u32>,
+    chosen: Vec<ChosenRows>,
+    /// The position behind the last row's.
+    next: u32,
+}
+
+/// Rows whose positions the device knows.
+#[derive(Debug, Clone)]
+struct ChosenRows {
+    /// The first of them.
+    first: usize,
+    /// Their places among `positions`.
+    places: Tensor<1, Int>,
+    positions: Vec<u32>,
+}
+
+impl RowPositions {
+    /// Positions one behind the other for `count` more rows.
+    pub fn follow(&mut self, count: usize) {
+        let end = self.next + count as u32;
+        self.known.extend(self.next..end);
+        self.next = end;
+    }
+
+    /// Those of one more picture.
+    pub fn picture(&mut self, places: &Places) {
+        let positions: Vec<u32> = places.of_rows.iter().map(|place| self.next + place).collect();
+        match &places.entered {
+            None => self.known.extend(positions),
+            Some(entered) => {
+                let first = self.known.len();
+                self.known.extend(std::iter::repeat_n(self.next, places.rows()));
+                self.chosen.push(ChosenRows { first, places: entered.clone(), positions });
+            }
+        }
+        self.next += places.span;
+    }
+
+    /// Those of the rows from `first` on.
+    pub fn behind(&self, first: usize) -> Self {
+        let chosen = self.chosen.iter().filter_map(|chosen| {
+            let count = chosen.places.dims()[0];
+            let seen = first.saturating_sub(chosen.first);
+            (seen < count).then(|| ChosenRows {
+                first: chosen.first.saturating_sub(first),
+                places: if seen == 0 {
+                    chosen.places.clone()
+                } else {
+                    chosen.places.clone().slice([seen..count])
+                },
+                positions: chosen.positions.clone(),
+            })
+        });
+        Self { known: self.known[first..].to_vec(), chosen: chosen.collect(), next: self.next }
+    }
+
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The position of the first row, or what it is at least.
+    pub fn first(&self) -> u32 {
+        self.known.first().copied().unwrap_or(self.next)
+    }
+
+    /// The position behind the last row's.
+    pub fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// All positions, unless the device alone knows some.
+    pub(super) fn known(&self) -> Option<&[u32]> {
+        self.chosen.is_empty().then_some(&self.known)
+    }
+
+    /// Positions, of more rows than there are, and which of them the rows have; `None` if each its own.
+    pub(super) fn and_index(&self, device: &Device) -> (Vec<u32>, Option<Tensor<1, Int>>) {
+        if self.chosen.is_empty() {
+            return (self.known.clone(), None);
+        }
+        let range = |start: usize, end: usize| {
+            integers((start as u32..end as u32).collect(), [end.saturating_sub(start)], device)
+        };
+        let mut positions = self.known.clone();
+        let (mut index, mut done) = (Vec::new(), 0);
+        for chosen in &self.chosen {
+            index.push(range(done, chosen.first));
+            index.push(chosen.places.clone() + positions.len() as u32);
+            positions.extend(&chosen.positions);
+            done = chosen.first + chosen.places.dims()[0];
+        }
+        index.push(range(done, self.known.len()));
+        (positions, Some(concatenate(index)))
+    }
+}
+
+impl From<&[u32]> for RowPositions {
+    fn from(positions: &[u32]) -> Self {
+        let next = positions.last().map_or(0, |last| last + 1);
+        Self { known: positions.to_vec(), chosen: Vec::new(), next }
+    }
+}
+
+impl From<&Vec<u32>> for RowPositions {
+    fn from(positions: &Vec<u32>) -> Self {
+        positions.as_slice().into()
+    }
+}
+
+impl<const ROWS: usize> From<&[u32; ROWS]> for RowPositions {
+    fn from(positions: &[u32; ROWS]) -> Self {
+        positions.as_slice().into()
+    }
+}
