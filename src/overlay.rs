@@ -20,10 +20,13 @@ const BACKGROUND: Colour = [24, 24, 27];
 const TEXT: Colour = [228, 228, 231];
 const MERGED: Colour = [52, 211, 153];
 const KEY: Colour = [250, 204, 21];
+const DROPPED: Colour = [150; 3];
+const FIRST_PICK: Colour = [125, 211, 252];
+const LAST_PICK: Colour = [67, 56, 202];
 
 impl PruningReport {
-    /// Draws what became of a picture's patches: merged windows and key tokens in the vision tower, what each
-    /// filter of the prefill dropped (the earlier, the darker), and what the caches hold for decoding.
+    /// Draws what became of a picture's patches: merged windows, picks in their order and key tokens in the vision tower, what
+    /// each filter of the prefill dropped (the earlier, the darker), and what the caches hold for decoding.
     ///
     /// `number` counts the pictures of the question from 0; `picture` must be the one that was shown. `None` if
     /// there is no such picture in this report.
@@ -75,6 +78,12 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
             for tokens in report.tokens.iter().filter(|patches| patches.len() > 1) {
                 canvas.outline(report, tokens, (left, top), 0, MERGED);
             }
+            for (number, token) in report.picks.iter().enumerate() {
+                if let Some(patches) = report.tokens.get(*token) {
+                    let share = number as f64 / (report.picks.len() - 1).max(1) as f64;
+                    canvas.outline(report, patches, (left, top), 0, between(FIRST_PICK, LAST_PICK, share));
+                }
+            }
         }
         for token in &report.key_tokens {
             if let Some(patches) = report.tokens.get(*token) {
@@ -82,11 +91,25 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
             }
         }
     }
-    let legend = MARGIN + 2 * (CHARACTER + MARGIN);
-    let after = canvas.text(MARGIN, legend, "merged window", MERGED);
-    let after = canvas.text(after + 2 * MARGIN, legend, "key token", KEY);
-    canvas.text(after + 2 * MARGIN, legend, "dark: dropped", [150; 3]);
+    let has_merged = report.tokens.iter().any(|patches| patches.len() > 1);
+    let has_picks = !report.picks.is_empty();
+    let legend = [
+        ("merged window", MERGED, has_merged || !has_picks),
+        ("first pick", FIRST_PICK, has_picks),
+        ("last pick", LAST_PICK, has_picks),
+        ("key token", KEY, true),
+        ("dark: dropped", DROPPED, true),
+    ];
+    let (mut x, y) = (MARGIN, MARGIN + 2 * (CHARACTER + MARGIN));
+    for (text, colour, _) in legend.into_iter().filter(|(.., is_there)| *is_there) {
+        x = canvas.text(x, y, text, colour) + 2 * MARGIN;
+    }
     Picture::from_rgb8(canvas.width, canvas.height, canvas.rgb)
+}
+
+/// The colour at a share of the way from one to another.
+fn between(from: Colour, to: Colour, share: f64) -> Colour {
+    std::array::from_fn(|i| (f64::from(from[i]) * (1.0 - share) + f64::from(to[i]) * share).round() as u8)
 }
 
 /// For each patch, how many filters its token survived; `None` if it did not enter the decoder.

@@ -115,6 +115,28 @@ fn a_smaller_budget_has_the_first_picks_of_a_larger_one() {
 }
 
 #[test]
+fn means_of_what_is_alike_stand_where_the_picks_do() {
+    let [alone, means] = [PolicyName::Coverage, PolicyName::CoverageMeans]
+        .map(|policy| ask(policy, Some(64), 0, "sample_2.png").0.pictures.remove(0).tokens);
+    assert_eq!((alone.len(), means.len()), (64, 64));
+    for (pick, mean) in alone.iter().zip(&means) {
+        assert_eq!(pick[0], mean[0], "the first of its patches is the pick");
+    }
+    let patches: BTreeSet<u32> = means.iter().flatten().copied().collect();
+    assert_eq!((patches.len(), means.iter().map(Vec::len).sum()), (576, 576), "each patch is in one token");
+}
+
+#[test]
+fn pictures_too_large_to_compare_are_refused() {
+    for pruning in [Pruning::policy(PolicyName::Coverage), Pruning::mustdrop()] {
+        let rules = pruning.keep(Keep::Tokens(64)).rules();
+        assert!(rules.sizes(5_792, 5_792, 32).is_ok());
+        let error = rules.sizes(77 * 77, 77 * 77, 32).expect_err("128 MiB of cosines and more");
+        assert!(error.to_string().contains("5792") && error.to_string().contains("5929"), "{error}");
+    }
+}
+
+#[test]
 fn the_first_picks_are_protected() {
     let (pruned, _) = ask(PolicyName::MustDrop, Some(64), 0, "sample_2.png");
     let picture = &pruned.pictures[0];

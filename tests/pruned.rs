@@ -197,6 +197,25 @@ fn the_overlay_darkens_what_was_dropped_and_frames_the_key_tokens() {
 }
 
 #[test]
+fn the_overlay_shows_the_order_of_the_picks() {
+    let name = repository("models/picture-book/sample_5.png");
+    let shown = Picture::open(name).expect("a sample picture");
+    let (_, report) = ask(Pruning::mustdrop().keep(Keep::Tokens(64)), about("sample_5.png"));
+    let pruned = report.pruning.expect("tokens were dropped");
+    let overlay = pruned.overlay(0, &shown).expect("drawn").expect("one picture");
+    let picture = &pruned.pictures[0];
+    // The upper left corner of a token's frame in the first panel.
+    let frame = |token: usize| -> [u8; 3] {
+        let patch = picture.tokens[token][0] as usize;
+        let at = 3 * ((56 + patch / 24 * 16) * overlay.width() + 8 + patch % 24 * 16);
+        overlay.rgb()[at..at + 3].try_into().expect("three levels")
+    };
+    let frames: Vec<[u8; 3]> = picture.picks.iter().map(|token| frame(*token)).collect();
+    assert_eq!((frames[0], frames[frames.len() - 1]), ([125, 211, 252], [67, 56, 202]));
+    assert!(frames.windows(2).all(|pair| pair[0] != pair[1] && pair[0][0] >= pair[1][0]), "{frames:?}");
+}
+
+#[test]
 fn pinned_tokens_stay_dropped_and_requeried_ones_come_back() {
     let questions = ["what color is the background?", "is there a crown?"];
     let second = |turns| {

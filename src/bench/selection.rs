@@ -1,4 +1,4 @@
-//! The time that choosing tokens takes of a prefill.
+//! The time that choosing tokens takes, from admission to the last filter.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ struct Layer {
     hidden: Tensor<2>,
 }
 
-/// The median time of all of a prefill's filters by themselves, on tensors of the same shapes.
+/// The median time of admission by coverage and of all of a prefill's filters by themselves, on tensors of the same shapes.
 pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
     let text = &bench.config.text;
     let (patches, depth) = (bench.config.vision.patches(), bench.model.decoder.depth());
@@ -46,6 +46,7 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
             }
         })
         .collect();
+    let features = timing::noise([patches, bench.config.vision.hidden_size], &device);
     let candidates = Candidates {
         is_key: kernel::integers(vec![0; sizes[0]], [sizes[0]], &device),
         sizes: Some(sizes[1..].to_vec()),
@@ -54,6 +55,10 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
     };
     let select = || -> Result<f64> {
         let start = Instant::now();
+        if pruning.admits_by_coverage() {
+            let likeness = kernel::vision::likeness(&features, bench.compute.variants());
+            kernel::vision::coverage_picks(&likeness, sizes[0]);
+        }
         let mut filter = PrefillFilter::new(pruning, patches, depth);
         filter.add_picture(TEXT.0, &candidates);
         for Layer { number, query, keys, log_sum, hidden } in &layers {

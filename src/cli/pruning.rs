@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Dropping vision tokens")]
 pub struct PruningArguments {
-    /// Who chooses: mustdrop, or for comparison coverage, none, random, pool, fastv or visionzip [default: mustdrop, once any of
+    /// Who chooses: mustdrop, or for comparison coverage, coverage-means, none, random, pool, fastv or visionzip [default: mustdrop, once any of
     /// these options is given]
     #[arg(long, value_name = "NAME")]
     policy: Option<PolicyName>,

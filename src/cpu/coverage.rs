@@ -43,13 +43,10 @@ pub fn coverage_picks(params: &CoveragePickParams, similarity: &[f32], priority:
     let (tokens, picks) = (params.tokens as usize, params.picks.min(params.tokens) as usize);
     priority.fill(0.0);
     let mut covered = vec![0.0; tokens];
-    // Each is as like itself as can be, whatever rounding left on the diagonal.
-    let mut similarity = similarity.to_vec();
-    similarity.iter_mut().step_by(tokens + 1).for_each(|itself| *itself = 1.0);
     let row = |token: usize| &similarity[token * tokens..][..tokens];
     // What is no number is picked last.
     let gain_of = |token: usize, covered: &[f32]| {
-        Some(gain(row(token), covered)).filter(|gain| !gain.is_nan()).unwrap_or(-1.0)
+        Some(gain(row(token), token, covered)).filter(|gain| !gain.is_nan()).unwrap_or(-1.0)
     };
     let first = |token: usize| Candidate { gain: gain_of(token, &covered), token, round: 0 };
     let mut candidates: BinaryHeap<Candidate> = (0..tokens).map(first).collect();
@@ -64,17 +61,19 @@ pub fn coverage_picks(params: &CoveragePickParams, similarity: &[f32], priority:
         }
         priority[token] = (params.picks as usize - round) as f32;
         covered.iter_mut().zip(row(token)).for_each(|(covered, s)| *covered = f32::max(*covered, *s));
+        covered[token] = 1.0;
         round += 1;
     }
 }
 
-/// What a token brings: `Σ max(0, s_i - covered_i)`.
+/// What a token brings: `Σ max(0, s_i - covered_i)`, where it is as like itself as can be, whatever rounding made of that.
 #[multiversion(targets = "simd")]
-fn gain(similarity: &[f32], covered: &[f32]) -> f32 {
+fn gain(similarity: &[f32], itself: usize, covered: &[f32]) -> f32 {
     let mut sums = [0.0; LANES];
-    for (similarity, covered) in similarity.chunks(LANES).zip(covered.chunks(LANES)) {
-        for (sum, (similarity, covered)) in sums.iter_mut().zip(similarity.iter().zip(covered)) {
-            *sum += f32::max(similarity - covered, 0.0);
+    for (start, (similarity, covered)) in similarity.chunks(LANES).zip(covered.chunks(LANES)).enumerate() {
+        for (lane, (similarity, covered)) in similarity.iter().zip(covered).enumerate() {
+            let similarity = if start * LANES + lane == itself { 1.0 } else { *similarity };
+            sums[lane] += f32::max(similarity - covered, 0.0);
         }
     }
     sums.iter().sum()

@@ -225,7 +225,7 @@ impl Pruning {
 
     /// Whether coverage chooses what enters the decoder, as it does under a budget unless another way was asked for.
     pub(crate) fn admits_by_coverage(&self) -> bool {
-        self.keep.is_some() && self.admit == Admit::Coverage
+        self.policy == PolicyName::MustDrop && self.keep.is_some() && self.admit == Admit::Coverage
     }
 
     /// Whether tokens stand where they were seen, though others of the picture never entered the decoder.

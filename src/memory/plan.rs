@@ -10,7 +10,7 @@ use crate::{
     config::{FeatureSelect, ModelConfig},
     cpu::quantised::BlockMatrix,
     device::{DeviceInfo, DeviceType},
-    drop::Pruning,
+    drop::{PolicyName, Pruning},
     error::{Error, Result},
     kernel::prefill::SHARES,
     model::{Asked, LlavaModel, cache},
@@ -112,7 +112,7 @@ pub struct MemoryPlan {
     pub weights_bytes: u64,
     /// What converting weights takes beyond all of them: nothing, unless one matrix is a large part of the model.
     pub loading_bytes: u64,
-    /// The vision tower's activations.
+    /// The vision tower's activations, or what admission compares its tokens with.
     pub vision_bytes: u64,
     /// The key-value cache at the end of the prefill.
     pub cache_bytes: u64,
@@ -146,7 +146,8 @@ impl MemoryPlan {
         let is_cpu = device.device_type == DeviceType::Cpu;
         let (weights, loading_peak) = weights(shape, precision, is_cpu);
         let (tower, decoder) = (Tower::new(shape), Decoder::new(shape, &rows));
-        let (vision, prefill) = (tower.bytes(), decoder.bytes());
+        let admission = workload.pruning.as_ref().map_or(0, |pruning| admission(shape, pruning));
+        let (vision, prefill) = (tower.bytes().max(admission), decoder.bytes());
         let cache = |rows: &[usize]| rows.iter().map(|rows| 2 * decoder.storage(*rows)).sum::<u64>();
         let cache_bytes = cache(&rows.prefill);
         let loading = loading_peak.saturating_sub(weights);
@@ -178,6 +179,16 @@ impl fmt::Display for MemoryPlan {
             write!(f, ", while loading {} more than the weights", MemorySize(self.loading_bytes))?;
         }
         f.write_str(")")
+    }
+}
+
+/// Bytes of what coverage admits tokens by: features, those without their mean, unit rows, and the likeness of each two.
+fn admission(shape: &ModelShape, pruning: &Pruning) -> u64 {
+    let (patches, width) = (shape.config.vision.patches() as u64, shape.config.vision.hidden_size as u64);
+    if pruning.admits_by_coverage() || pruning.policy == PolicyName::Coverage {
+        4 * patches * (3 * width + patches)
+    } else {
+        0
     }
 }
 

@@ -22,14 +22,17 @@ use crate::{
 
 /// The names of the policies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum PolicyName {
     /// MustDrop (arXiv 2411.10803): merge in the tower, filter in the prefill, evict before decoding.
     #[default]
+    #[serde(rename = "mustdrop")]
     MustDrop,
     /// What covers the picture: a few tokens of everything in it.
     Coverage,
+    /// The same, each token as the mean of all that are most like it.
+    CoverageMeans,
     /// Everything is kept.
     None,
     /// Patches drawn at random, by a seed.
@@ -37,21 +40,32 @@ pub enum PolicyName {
     /// The means of a grid of windows, 3 x 3 patches each where no budget asks for others.
     Pool,
     /// FastV (arXiv 2403.06764): behind an early decoder layer, what the last token attends to.
+    #[serde(rename = "fastv")]
     FastV,
     /// After VisionZip (arXiv 2412.04467): what `[CLS]` attends to, and means of the rest.
+    #[serde(rename = "visionzip")]
     VisionZip,
 }
 
 impl PolicyName {
     /// All of them, MustDrop first.
-    pub const ALL: &'static [Self] =
-        &[Self::MustDrop, Self::Coverage, Self::None, Self::Random, Self::Pool, Self::FastV, Self::VisionZip];
+    pub const ALL: &'static [Self] = &[
+        Self::MustDrop,
+        Self::Coverage,
+        Self::CoverageMeans,
+        Self::None,
+        Self::Random,
+        Self::Pool,
+        Self::FastV,
+        Self::VisionZip,
+    ];
 
     /// The name as it is written on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MustDrop => "mustdrop",
             Self::Coverage => "coverage",
+            Self::CoverageMeans => "coverage-means",
             Self::None => "none",
             Self::Random => "random",
             Self::Pool => "pool",
@@ -62,7 +76,7 @@ impl PolicyName {
 
     /// Whether it cannot do without a budget.
     pub(super) fn needs_budget(self) -> bool {
-        matches!(self, Self::Coverage | Self::Random | Self::FastV | Self::VisionZip)
+        !matches!(self, Self::MustDrop | Self::None | Self::Pool)
     }
 }
 
@@ -206,7 +220,8 @@ impl Pruning {
     pub fn rules(&self) -> Box<dyn Policy> {
         match self.policy {
             PolicyName::MustDrop => Box::new(mustdrop::MustDrop(self.clone())),
-            PolicyName::Coverage => Box::new(coverage::Coverage { keep: self.keep }),
+            PolicyName::Coverage => Box::new(coverage::Coverage { keep: self.keep, joins: false }),
+            PolicyName::CoverageMeans => Box::new(coverage::Coverage { keep: self.keep, joins: true }),
             PolicyName::None => Box::new(Everything),
             PolicyName::Random => Box::new(random::Random { keep: self.keep, seed: self.seed }),
             PolicyName::Pool => Box::new(pool::Pool { keep: self.keep }),

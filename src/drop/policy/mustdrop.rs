@@ -25,6 +25,9 @@ impl Policy for MustDrop {
 
     fn sizes(&self, patches: usize, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>> {
         let Some(keep) = self.0.keep else { return Ok(None) };
+        if self.0.admits_by_coverage() {
+            coverage::check(tokens)?;
+        }
         Ok(Some(budget::schedule(
             keep.tokens(patches)?,
             tokens,
