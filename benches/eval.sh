@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What each way of dropping vision tokens costs in right answers, on the three test sets of the model inside the program.
+# What each way of dropping vision tokens costs in right answers, on the three test sets of the model inside the program; and
+# on its validation set, what each part of MustDrop brings.
 #
 #   bash benches/eval.sh [FOLDER]      tables and plots of 300 questions a set, in FOLDER (default: target/eval)
 #   bash benches/eval.sh --docs        of 2000 questions a set, which also go into docs/what-dropping-costs.md
@@ -37,7 +38,7 @@ if [ ! -e "$venv/.installed" ] || [ "$recipe/requirements.txt" -nt "$venv/.insta
 fi
 export PICTURE_BOOK_WORK="$folder"
 "$venv/bin/python" "$recipe/fetch.py"
-"$venv/bin/python" "$recipe/test_sets.py" --check unseen-scenes unseen-style easy-vqa
+"$venv/bin/python" "$recipe/test_sets.py" --check unseen-scenes unseen-style easy-vqa validation
 
 cargo build --release --locked --bin mustdrop
 mustdrop="${CARGO_TARGET_DIR:-target}/release/mustdrop"
@@ -56,9 +57,13 @@ measure() {
 }
 
 for set in unseen-scenes unseen-style easy-vqa; do
-    measure "$set" "$set"
+    measure "$set" "$set" --admit coverage,class
 done
-measure unseen-scenes stages --policies none,mustdrop --without merge,filter,evict,merge+filter
+# What each part brings, on questions that are none of the test sets': it was chosen by them.
+questions=$((questions < 600 ? questions : 600))
+measure validation ablation --policies none,mustdrop,coverage,coverage-means --merge --pruning-layers 1,5,3+7 \
+    --without filter,evict
+measure validation stages --policies none,mustdrop --admit class --without merge,filter,evict
 
 if [ -n "$docs" ]; then
     "$venv/bin/python" benches/eval_page.py docs/what-dropping-costs.md "$figures" docs/what-dropping-costs.svg

@@ -13,7 +13,7 @@ PANELS = {
     "unseen-scenes": "unseen scenes",
     "unseen-style": "unseen art style",
     "easy-vqa": "easy-VQA",
-    "stages": "unseen scenes: mustdrop without one of its stages",
+    "ablation": "validation: mustdrop with parts changed",
 }
 COLUMNS = 2
 TITLE_HEIGHT = 26

@@ -127,7 +127,7 @@ impl Chat {
             self.conversation.llava.check(pruning)?;
         }
         let Self { conversation, options, pruning, picture_cache } = self;
-        let known = (conversation.turns.len(), conversation.pictures.len());
+        let known = (conversation.turns.len(), conversation.pictures.clone());
         let question = (Role::User, parts.into_iter().collect());
         let turns = earlier.into_iter().chain([question]);
         let pruning = pruning.as_ref();
@@ -138,7 +138,8 @@ impl Chat {
         });
         if let Err(error) = &prefilled {
             conversation.turns.truncate(known.0);
-            conversation.pictures.truncate(known.1);
+            // Those there were before may have been admitted anew.
+            conversation.pictures = known.1;
             if matches!(error, Error::Device { .. } | Error::Cancelled) {
                 conversation.forget();
             }

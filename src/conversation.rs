@@ -37,8 +37,8 @@ pub(crate) struct Conversation {
     pub cache: KeyValueCache,
     /// What the rows of the cache stand for, in order.
     pub cached: Vec<Row>,
-    /// Whether the pictures of the cache have gaps where tokens were left out.
-    has_places: bool,
+    /// Whether the pictures of the cache leave gaps where tokens did not enter.
+    leaves_gaps: bool,
     /// Where the last answer's random numbers ended, and the seed that they began with.
     pub drawn: Option<(u64, ChaCha8Rng)>,
     /// What stops it in the middle of a question or an answer.
@@ -81,7 +81,7 @@ impl Conversation {
             pictures: Vec::new(),
             cache,
             cached: Vec::new(),
-            has_places: true,
+            leaves_gaps: true,
             drawn: None,
             cancel: None,
         }
@@ -122,7 +122,7 @@ impl Conversation {
         let reused = self.reuse(&rows, &positions, pruning);
         let embeddings: Vec<_> = self.pictures.iter().map(|shown| shown.embeddings.clone()).collect();
         let embeddings = self.llava.model.splice(&prompt, &embeddings)?.slice([reused..rows.len()]);
-        let new_positions = positions.behind(reused);
+        let new_positions = positions.starting_at(reused);
         let decoder = &self.llava.model.decoder;
         let mut filter = self.filter(&rows, reused, pruning);
         let hidden = match &mut filter {
@@ -130,7 +130,7 @@ impl Conversation {
             None => decoder.forward(embeddings, new_positions, &mut self.cache),
         };
         cancel::check()?;
-        self.cache.next_position = positions.next();
+        self.cache.next_position = positions.end();
         let last = hidden.dims()[0] - 1;
         let logits = decoder.head(hidden.slice([last..last + 1]));
         // So that what the prompt took is not booked as the first token's.
@@ -170,19 +170,22 @@ impl Conversation {
         Ok(())
     }
 
-    /// The positions of all rows. Tokens of pictures keep their places, unless the prompt would then reach into the last quarter
-    /// of the context: for that many pictures, those that entered follow one another.
+    /// The positions of all rows. Pictures leave gaps where tokens did not enter, unless the prompt would then reach into the
+    /// last quarter of the context: for that many pictures, what entered is numbered without gaps, and all computed anew.
     fn place(&mut self, prompt: &PromptLayout, limit: usize) -> RowPositions {
-        let placed = self.positions(prompt, true);
-        let has_places = placed.next() as usize <= limit - limit / 4;
-        if self.has_places != has_places {
-            self.forget();
-            self.has_places = has_places;
+        let [with_gaps, without] = [true, false].map(|gaps| self.positions(prompt, gaps));
+        if with_gaps.end() == without.end() {
+            return with_gaps;
         }
-        if has_places { placed } else { self.positions(prompt, false) }
+        let leaves_gaps = with_gaps.end() as usize <= limit - limit / 4;
+        if self.leaves_gaps != leaves_gaps {
+            self.forget();
+            self.leaves_gaps = leaves_gaps;
+        }
+        if leaves_gaps { with_gaps } else { without }
     }
 
-    fn positions(&self, prompt: &PromptLayout, has_places: bool) -> RowPositions {
+    fn positions(&self, prompt: &PromptLayout, leaves_gaps: bool) -> RowPositions {
         let mut positions = RowPositions::default();
         for piece in &prompt.pieces {
             match piece {
@@ -190,7 +193,7 @@ impl Conversation {
                 Piece::Image(picture) => {
                     let Some(shown) = self.pictures.get(*picture) else { continue };
                     let places = shown.pruned.as_ref().and_then(|pruned| pruned.places.as_ref());
-                    match places.filter(|_| has_places) {
+                    match places.filter(|_| leaves_gaps) {
                         Some(places) => positions.picture(places),
                         None => positions.follow(shown.embeddings.dims()[0]),
                     }
@@ -237,7 +240,7 @@ impl Conversation {
             self.forget();
             return 0;
         }
-        self.cache.forget_last(cut.len(), positions.behind(reused).first());
+        self.cache.forget_last(cut.len(), positions.starting_at(reused).first());
         self.cached.truncate(reused);
         reused
     }

@@ -8,8 +8,12 @@ use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
 use crate::{
-    DeviceSelect, Llava, Part, Picture, Pruning, WeightFormat, checkpoint::SAMPLE, drop::Keep, error::Result,
-    kernel, report::PruningReport,
+    DeviceSelect, Llava, Part, Picture, Pruning, WeightFormat,
+    checkpoint::SAMPLE,
+    drop::{Admit, Keep},
+    error::Result,
+    kernel,
+    report::PruningReport,
 };
 
 /// The most that numbers may differ, as a share of the largest: what tests demand of every adapter.
@@ -62,7 +66,10 @@ impl SelfTest {
             device = found.device().to_string();
             stages.extend(numbers(&expected, &found, &picture, format)?);
             if format == WeightFormat::F32 {
-                stages.extend(choices(&answer(&expected, &picture)?, &answer(&found, &picture)?));
+                for admit in Admit::ALL.iter().copied() {
+                    let [expected, found] = [&expected, &found].map(|llava| answer(llava, &picture, admit));
+                    stages.extend(choices(&expected?, &found?, admit));
+                }
             }
         }
         Ok(Self { device, stages })
@@ -133,21 +140,30 @@ fn numbers(expected: &Llava, found: &Llava, picture: &Picture, format: WeightFor
 }
 
 /// An answer with dropping, and what was kept.
-fn answer(llava: &Llava, picture: &Picture) -> Result<(String, Option<PruningReport>)> {
-    let mut chat = llava.chat().pruning(Pruning::mustdrop().keep(Keep::Tokens(KEEP)));
+fn answer(llava: &Llava, picture: &Picture, admit: Admit) -> Result<(String, Option<PruningReport>)> {
+    let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(KEEP));
+    pruning.admit = admit;
+    let mut chat = llava.chat().pruning(pruning);
     let mut answer = chat.ask([Part::Image(picture.clone()), Part::text(QUESTION)])?;
     let text = answer.complete()?;
     Ok((text, answer.report().pruning.clone()))
 }
 
-/// What was merged, protected, dropped and said.
+/// What was merged or picked, protected, dropped and said.
 fn choices(
     expected: &(String, Option<PruningReport>),
     found: &(String, Option<PruningReport>),
+    admit: Admit,
 ) -> Vec<Stage> {
     let of = |(text, report): &(String, Option<PruningReport>)| {
         let picture = report.as_ref().and_then(|report| report.pictures.first());
-        let merged = picture.map_or(Vec::new(), |picture| picture.merged_windows.clone());
+        // By their patches: tokens are numbered among those that entered.
+        let patches =
+            |token: &usize| picture.and_then(|picture| picture.tokens.get(*token)?.first().copied());
+        let first = picture.map_or(Vec::new(), |picture| match admit {
+            Admit::Class => picture.merged_windows.clone(),
+            Admit::Coverage => picture.picks.iter().filter_map(patches).map(|patch| patch as usize).collect(),
+        });
         let protected = picture.map_or(Vec::new(), |picture| picture.key_tokens.clone());
         // Behind the last layer, every layer before it counts too.
         let kept = picture.map_or(Vec::new(), |picture| {
@@ -159,7 +175,7 @@ fn choices(
         // The answer in pieces that can be compared as a set: each word where it stands.
         let words: Vec<String> =
             text.split_whitespace().enumerate().map(|(place, word)| format!("{place} {word}")).collect();
-        (merged, protected, kept, words)
+        (first, protected, kept, words)
     };
     let (expected, found) = (of(expected), of(found));
     let mut dictionary = [expected.3.clone(), found.3.clone()].concat();
@@ -168,11 +184,18 @@ fn choices(
     let numbered = |words: &[String]| -> Vec<usize> {
         words.iter().filter_map(|word| dictionary.binary_search(word).ok()).collect()
     };
+    let first = match admit {
+        Admit::Class => "merged windows",
+        Admit::Coverage => "picks",
+    };
+    let stage = |what: &str, found: &[usize], expected: &[usize]| {
+        Stage::of_choices(format!("{what}, by {admit}"), found, expected)
+    };
     vec![
-        Stage::of_choices("merged windows", &found.0, &expected.0),
-        Stage::of_choices("protected tokens", &found.1, &expected.1),
-        Stage::of_choices("tokens kept behind each filter", &found.2, &expected.2),
-        Stage::of_choices("answer", &numbered(&found.3), &numbered(&expected.3)),
+        stage(first, &found.0, &expected.0),
+        stage("protected tokens", &found.1, &expected.1),
+        stage("tokens kept behind each filter", &found.2, &expected.2),
+        stage("answer", &numbered(&found.3), &numbered(&expected.3)),
     ]
 }
 

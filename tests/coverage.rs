@@ -87,6 +87,27 @@ fn of_equal_tokens_the_first_are_picked() {
     }
 }
 
+/// A token whose features are no numbers: it covers nothing but itself, and the others are chosen as if it were not there.
+#[test]
+fn what_is_no_number_counts_for_nothing() {
+    let (tokens, picks, broken) = (70, 20, 11);
+    let mut similarity = stepped(3, tokens);
+    let expected = {
+        let mut alone = similarity.clone();
+        (0..tokens).for_each(|other| {
+            (alone[broken * tokens + other], alone[other * tokens + broken]) = (0.0, 0.0);
+        });
+        expected(&alone, tokens, picks)
+    };
+    (0..tokens).for_each(|other| {
+        (similarity[broken * tokens + other], similarity[other * tokens + broken]) = (f32::NAN, f32::NAN);
+    });
+    for device in both() {
+        let found = values(coverage_picks(&tensor(&similarity, [tokens, tokens], &device), picks));
+        assert_eq!(found, expected, "{device:?}");
+    }
+}
+
 #[test]
 fn likeness_is_the_cosine_without_the_mean() {
     for (tokens, width) in [(1, 4), (2, 7), (9, 33), (64, 64), (65, 192), (576, 20)] {

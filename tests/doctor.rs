@@ -56,9 +56,11 @@ fn the_adapter_passes_its_selftest() {
         "vision tower and projector, f32",
         "decoder, f32",
         "head, q4",
-        "merged windows",
-        "protected tokens",
-        "answer",
+        "picks, by coverage",
+        "protected tokens, by coverage",
+        "merged windows, by class",
+        "protected tokens, by class",
+        "answer, by class",
     ] {
         assert!(names.contains(&name), "no {name} in {names:?}");
     }

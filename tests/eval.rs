@@ -73,7 +73,7 @@ fn figures_are_those_of_the_answers_and_a_second_run_finds_them() {
     let settings = first["settings"].as_array().expect("a list");
     let name = |s: &Value| json!([s["policy"], s["admit"], s["without"], s["keep"]]);
     let names: Vec<_> = settings.iter().map(name).collect();
-    let mut expected = vec![json!(["none", "coverage", [], null])];
+    let mut expected = vec![json!(["none", null, null, null])];
     for (admit, without) in [
         ("coverage", json!([])),
         ("coverage", json!(["filter"])),
@@ -85,7 +85,7 @@ fn figures_are_those_of_the_answers_and_a_second_run_finds_them() {
     ] {
         expected.extend(["64", "7%"].map(|keep| json!(["mustdrop", admit, without, keep])));
     }
-    expected.extend(["64", "7%"].map(|keep| json!(["random", "coverage", [], keep])));
+    expected.extend(["64", "7%"].map(|keep| json!(["random", null, null, keep])));
     assert_eq!(names, expected);
     let right = answered.iter().filter(|(question, answer)| is_right(question, answer)).count();
     let dense = &settings[0];
@@ -140,6 +140,24 @@ fn the_table_has_a_row_a_setting_and_heeds_the_limit() {
     let table = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with('|')).collect();
     assert_eq!(rows.len(), 2 * (2 + 4), "{table}");
+    let assert = eval(&data)
+        .args([
+            "--policies",
+            "mustdrop",
+            "--merge",
+            "--pruning-layers",
+            "3+7",
+            "--keep",
+            "64",
+            "--limit",
+            "1",
+        ])
+        .assert()
+        .success();
+    let changed = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    for way in ["mustdrop ", "mustdrop with merge ", "mustdrop behind 3 and 7 "] {
+        assert!(changed.contains(&format!("| {way}")), "no {way} in {changed}");
+    }
     assert!(rows[0].contains("of dense") && rows[2].contains("none") && rows[5].contains("pool"), "{table}");
     assert!(rows[6].contains("describe") && rows[8].contains("none") && rows[11].contains("pool"), "{table}");
 }
@@ -166,6 +184,12 @@ fn questions_that_are_none_are_refused_with_their_line() {
     fs::write(&data, good).expect("writable");
     eval(&data).args(["--keep", "0"]).assert().code(2).stderr(contains("--keep"));
     eval(&data).args(["--keep", "577"]).assert().code(2).stderr(contains("from 1 to 576"));
+    eval(&data)
+        .args(["--policies", "pool", "--pruning-layers", "3+7"])
+        .assert()
+        .code(2)
+        .stderr(contains("mustdrop among --policies"));
+    eval(&data).args(["--pruning-layers", "3-7"]).assert().code(2).stderr(contains("as in 3 or 3+7"));
     eval(&data).args(["--policies", "best"]).assert().code(2).stderr(contains("visionzip"));
     eval(&data).args(["--without", "merge+all"]).assert().code(2).stderr(contains("merge, filter, evict"));
     eval(&data)

@@ -32,6 +32,7 @@ mod model;
 mod package;
 mod plan;
 mod policies;
+mod positions;
 mod preprocess;
 mod products;
 mod prompt;

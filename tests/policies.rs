@@ -204,7 +204,13 @@ fn impossible_budgets_are_refused() {
     };
     refused(Pruning::policy(PolicyName::FastV).keep(Keep::Tokens(48)), "at least 49");
     refused(Pruning::policy(PolicyName::None).keep(Keep::Tokens(64)), "none");
-    for policy in [PolicyName::Random, PolicyName::FastV, PolicyName::VisionZip] {
+    for policy in [
+        PolicyName::Coverage,
+        PolicyName::CoverageMeans,
+        PolicyName::Random,
+        PolicyName::FastV,
+        PolicyName::VisionZip,
+    ] {
         refused(Pruning::policy(policy), "--keep");
     }
 }
@@ -274,7 +280,7 @@ fn both_paths_choose_the_same_of_pictures() {
                 let pictures = report.pictures.into_iter().map(|picture| {
                     let kept: Vec<_> =
                         picture.kept.into_iter().map(|kept| (kept.layer, kept.tokens)).collect();
-                    (picture.merged_windows, picture.tokens, picture.key_tokens, kept)
+                    (picture.merged_windows, picture.picks, picture.tokens, picture.key_tokens, kept)
                 });
                 (pictures.collect::<Vec<_>>(), answer.report().kv_rows_per_layer.clone())
             });
@@ -285,8 +291,10 @@ fn both_paths_choose_the_same_of_pictures() {
 
 #[test]
 fn a_class_token_in_the_decoder_is_always_kept() {
-    for policy in PolicyName::ALL.iter().copied() {
+    let ways = PolicyName::ALL.iter().map(|policy| (*policy, Admit::Coverage));
+    for (policy, admit) in ways.chain([(PolicyName::MustDrop, Admit::Class)]) {
         let mut pruning = Pruning::policy(policy);
+        pruning.admit = admit;
         pruning.keep = (policy != PolicyName::None).then_some(Keep::Tokens(3));
         let [(_, patches, rows), (_, all, more)] =
             [false, true].map(|full| pass(&DeviceSelect::Cpu, &pruning, full));

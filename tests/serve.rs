@@ -69,7 +69,11 @@ fn answers_are_those_of_describe() {
     let sampled = with(with(asked.clone(), "temperature", json!(1.5)), "seed", json!(7));
     let cases = [
         (asked.clone(), &[][..]),
-        (with(asked, "mustdrop", json!({ "keep": 64 })), &["--keep", "64"]),
+        (with(asked.clone(), "mustdrop", json!({ "keep": 64 })), &["--keep", "64"]),
+        (
+            with(asked, "mustdrop", json!({ "keep": 32, "admit": "class" })),
+            &["--keep", "32", "--admit", "class"],
+        ),
         (sampled, &["--temperature", "1.5", "--seed", "7"]),
     ];
     for (request, arguments) in cases {
@@ -100,7 +104,7 @@ fn a_stream_has_the_same_pieces_an_account_the_usage_and_an_end() {
     assert_eq!(said, whole["choices"][0]["message"]["content"]);
     let [.., last, usage] = &events[..] else { panic!("too few events") };
     assert_eq!(last["choices"][0]["finish_reason"], "stop");
-    assert_eq!(last["mustdrop"]["pruning"]["pictures"][0]["kept"].as_array().expect("stages").len(), 4);
+    assert_eq!(last["mustdrop"]["pruning"]["pictures"][0]["kept"].as_array().expect("stages").len(), 1);
     assert_eq!(usage["usage"], whole["usage"]);
     assert_eq!(
         (&usage["usage"]["image_tokens"], &usage["usage"]["image_tokens_kept"]),
@@ -158,6 +162,13 @@ fn what_cannot_be_answered_is_refused_in_openais_shape() {
         (with(asked(), "temperature", json!(-1)), 400, "temperature", "-1"),
         (with(asked(), "mustdrop", json!({ "keep": 577 })), 400, "--keep", "576"),
         (with(asked(), "mustdrop", json!({ "policy": "best" })), 400, "--policy", "visionzip"),
+        (with(asked(), "mustdrop", json!({ "admit": "class" })), 400, "mustdrop", "with a keep"),
+        (
+            with(asked(), "mustdrop", json!({ "keep": 64, "admit": "best" })),
+            400,
+            "--admit",
+            "coverage, class",
+        ),
         (with(asked(), "mustdrop", json!({ "kept": 5 })), 400, "", "unknown field `kept`"),
         (
             shown("http://169.254.169.254/latest"),

@@ -81,7 +81,8 @@ fn coverage_pick(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
         let own = start + thread;
         if own < tokens {
             let nearer = select(similarity[picked * tokens + own], 1.0, own == picked);
-            tile[thread] = select(max(covered[before + own], nearer), 0.0, is_first);
+            let known = covered[before + own];
+            tile[thread] = select(select(known, nearer, nearer > known), 0.0, is_first);
             if own / COLUMNS == group.x {
                 covered[now + own] = tile[thread];
             }
@@ -90,7 +91,8 @@ fn coverage_pick(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
         if is_inside {
             for (var i = lane; i < min(WORKGROUP_SIZE, tokens - start); i += LANES) {
                 let likeness = select(similarity[(start + i) * tokens + column], 1.0, start + i == column);
-                sum += max(likeness - tile[i], 0.0);
+                let more = likeness - tile[i];
+                sum += select(0.0, more, more > 0.0); // 0 for what is no number, which max leaves open
             }
         }
     }

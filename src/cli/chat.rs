@@ -17,14 +17,13 @@ use super::{
     pruning::PruningArguments,
     write_whole,
 };
-use crate::{
-    Chat, Error, Event, Part, Picture, Pruning, Report, cache_folder, drop::Keep, report::PruningReport,
-};
+use crate::{Chat, Error, Event, Part, Picture, Pruning, Report, cache_folder, report::PruningReport};
 
 /// What can be typed besides questions.
 const COMMANDS: &str = "\
 /image FILE     show a picture with the next question
 /keep N|P%|off  keep so many vision tokens of the pictures shown from now on
+                (with --turns requery, of all pictures)
 /overlay FILE   draw what was kept of the picture shown last (PNG)
 /stats          what the last answer cost
 /new            forget the conversation
@@ -88,8 +87,8 @@ impl<'a> Line<'a> {
 /// A conversation and what its commands need to know.
 struct Session {
     chat: Chat,
-    pruning: Option<Pruning>,
-    seed: u64,
+    /// The rules that a budget is added to.
+    rules: Pruning,
     /// Pictures that go with the next question.
     waiting: Vec<Picture>,
     /// The last answer's account.
@@ -116,8 +115,12 @@ impl ChatCommand {
             model.check(pruning)?;
             chat = chat.pruning(pruning.clone());
         }
-        let seed = self.generation.seed;
-        let mut session = Session { chat, pruning, seed, waiting, last: None, shown: None, interrupts };
+        let rules = pruning.unwrap_or_else(|| {
+            let mut rules = Pruning::mustdrop();
+            rules.seed = self.generation.seed;
+            rules
+        });
+        let mut session = Session { chat, rules, waiting, last: None, shown: None, interrupts };
         let mut editor = DefaultEditor::new()?;
         // What was typed in earlier sessions is a comfort: without it, everything works.
         let folder = cache_folder::path().filter(|folder| fs::create_dir_all(folder).is_ok());
@@ -192,16 +195,9 @@ impl Session {
     fn keep(&mut self, budget: &str) -> anyhow::Result<()> {
         let pruning = match budget {
             "off" => None,
-            budget => {
-                let keep: Keep = budget.parse()?;
-                let mut pruning = self.pruning.clone().unwrap_or_else(Pruning::mustdrop).keep(keep);
-                pruning.seed = self.seed;
-                Some(pruning)
-            }
+            budget => Some(self.rules.clone().keep(budget.parse()?)),
         };
-        self.chat.set_pruning(pruning.clone())?;
-        self.pruning = pruning;
-        Ok(())
+        Ok(self.chat.set_pruning(pruning)?)
     }
 
     fn overlay(&self, path: &Path) -> anyhow::Result<()> {
@@ -229,10 +225,14 @@ impl Session {
             asked => asked?,
         };
         let report = answer.report().pruning.as_ref();
+        let judged = report.filter(|report| !report.pictures.is_empty());
+        // Where earlier pictures had to be computed again, they come first.
+        let last = |picture, report: &PruningReport| (picture, report.clone(), report.pictures.len() - 1);
         if let Some(picture) = self.waiting.pop() {
-            // Where earlier pictures had to be computed again, they come first.
-            self.shown = report
-                .and_then(|report| Some((picture, report.clone(), report.pictures.len().checked_sub(1)?)));
+            self.shown = judged.map(|report| last(picture, report));
+        } else if let (Some(report), Some((picture, ..))) = (judged, self.shown.take_if(|_| judged.is_some()))
+        {
+            self.shown = Some(last(picture, report));
         }
         self.waiting.clear();
         let mut stdout = io::stdout();

@@ -217,8 +217,10 @@ impl Eval {
             let layers = self.pruning_layers.iter();
             changes.extend(layers.map(|layers| Change { pruning_layers: layers.0.clone(), ..plain.clone() }));
             for Stages(stages) in &self.without {
-                // Where coverage admits tokens, no windows are merged anyway.
                 let is_on = |stage: &Stage| *stage != Stage::Merge || admit == Admit::Class;
+                if !stages.iter().all(is_on) {
+                    say!("by coverage, no windows are merged: --without merge changes nothing there");
+                }
                 let without: Vec<Stage> = stages.iter().copied().filter(is_on).collect();
                 changes.push(Change { without, ..plain.clone() });
             }
@@ -233,10 +235,13 @@ impl Eval {
         for keep in &self.keep {
             keep.tokens(patches)?;
         }
-        let is_changed = !self.without.is_empty() || !self.pruning_layers.is_empty() || self.merge;
+        let is_changed = !self.without.is_empty()
+            || !self.pruning_layers.is_empty()
+            || self.merge
+            || self.admit != [Admit::Coverage];
         if is_changed && !self.policies.contains(&PolicyName::MustDrop) {
             let names = self.policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ");
-            let option = "--without, --merge or --pruning-layers";
+            let option = "--without, --admit, --merge or --pruning-layers";
             return Err(Error::argument(option, "mustdrop among --policies", names).into());
         }
         let all = Setting::all(&self.policies, &self.changes(), &self.keep);

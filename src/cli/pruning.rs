@@ -26,7 +26,7 @@ pub struct PruningArguments {
     admit: Option<Admit>,
 
     /// Merge alike windows in the vision tower, though coverage admits the tokens
-    #[arg(long, requires = "keep")]
+    #[arg(long, requires = "keep", conflicts_with = "without")]
     merge: bool,
 
     /// The paper's thresholds: retain-192, retain-128 or retain-64
@@ -41,7 +41,8 @@ pub struct PruningArguments {
     #[arg(long, value_name = "A", requires = "global_thr")]
     individual_thr: Option<f32>,
 
-    /// Decoder layers, counted from 0, behind which tokens are dropped [default: 2,6,10,14 of 32, scaled]
+    /// Decoder layers, counted from 0, behind which tokens are dropped [default: 9 of 32; 2,6,10,14
+    /// without --keep or by class; scaled]
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     pruning_layers: Option<Vec<usize>>,
 
@@ -54,7 +55,8 @@ pub struct PruningArguments {
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     without: Vec<Stage>,
 
-    /// As the authors' code has it: merged windows first, and positions numbered anew behind every filter
+    /// As the authors' code has it: merged windows first, positions numbered anew behind every filter, and under a budget
+    /// --admit class
     #[arg(long)]
     reference: bool,
 }
@@ -95,9 +97,10 @@ impl PruningArguments {
         }
         if self.reference {
             (pruning.order, pruning.positions) = (RowOrder::Similarity, Positions::Compact);
+            pruning.admit = Admit::Class;
         }
         pruning.keep = self.keep;
-        pruning.admit = self.admit.unwrap_or_default();
+        pruning.admit = self.admit.unwrap_or(pruning.admit);
         pruning.seed = seed;
         pruning.turns = self.turns.unwrap_or_default();
         pruning.merge = self.merge.then_some(true);

@@ -9,6 +9,7 @@ use std::{
 use super::{interrupt::Interrupts, model::ModelArguments, pruning::PruningArguments};
 use crate::{
     Error,
+    drop::Turns,
     serve::{Options, Server, options::DEFAULT_PORT},
 };
 use clap::Args;
@@ -87,6 +88,14 @@ impl Serve {
         options.address = (self.host, self.port).into();
         options.token.clone_from(&self.token);
         options.pruning = self.pruning.pruning(0)?;
+        if options.pruning.as_ref().is_some_and(|pruning| pruning.turns == Turns::Requery) {
+            // Each request is a conversation of its own.
+            return Err(Error::argument(
+                "--turns",
+                "pin with serve, which computes every prompt anew",
+                "requery",
+            ));
+        }
         options.queue = self.queue;
         options.max_body_bytes = self.max_body_mib.saturating_mul(1 << 20);
         options.max_images = self.max_images;

@@ -44,10 +44,7 @@ pub fn coverage_picks(params: &CoveragePickParams, similarity: &[f32], priority:
     priority.fill(0.0);
     let mut covered = vec![0.0; tokens];
     let row = |token: usize| &similarity[token * tokens..][..tokens];
-    // What is no number is picked last.
-    let gain_of = |token: usize, covered: &[f32]| {
-        Some(gain(row(token), token, covered)).filter(|gain| !gain.is_nan()).unwrap_or(-1.0)
-    };
+    let gain_of = |token: usize, covered: &[f32]| gain(row(token), token, covered);
     let first = |token: usize| Candidate { gain: gain_of(token, &covered), token, round: 0 };
     let mut candidates: BinaryHeap<Candidate> = (0..tokens).map(first).collect();
     let mut round = 0;
@@ -66,7 +63,8 @@ pub fn coverage_picks(params: &CoveragePickParams, similarity: &[f32], priority:
     }
 }
 
-/// What a token brings: `Σ max(0, s_i - covered_i)`, where it is as like itself as can be, whatever rounding made of that.
+/// What a token brings: `Σ max(0, s_i - covered_i)`, where it is as like itself as can be, whatever rounding made of that, and
+/// what is no number counts as 0.
 #[multiversion(targets = "simd")]
 fn gain(similarity: &[f32], itself: usize, covered: &[f32]) -> f32 {
     let mut sums = [0.0; LANES];

@@ -29,7 +29,7 @@ impl Admit {
         }
     }
 
-    /// How many of a picture's `tokens` tokens enter the decoder so that filters have something to drop, the first of them
+    /// How many tokens of a picture of `patches` patches enter the decoder so that filters have something to drop, the first of them
     /// behind the layer that ends a share `f` of all layers; without filters, the budget does.
     ///
     /// - By coverage, a forty-eighth of the picture more than the budget: 12 of 576 tokens. Each of them is paid for with
@@ -37,10 +37,10 @@ impl Admit {
     /// - By class, so many that the first layers have half of all the work (tokens times layers): it is the filters that choose.
     ///
     /// `budget / √f` is what a late filter can make up for.
-    pub(super) fn entering(self, budget: usize, tokens: usize, f: f64) -> f64 {
+    pub(super) fn entering(self, budget: usize, patches: usize, f: f64) -> f64 {
         let budget = budget as f64;
         match self {
-            Self::Coverage => (budget + (tokens as f64 / 48.0).max(1.0)).min(budget / f.sqrt()),
+            Self::Coverage => (budget + (patches as f64 / 48.0).max(1.0)).min(budget / f.sqrt()),
             Self::Class => budget * f.sqrt().max(0.5) / f,
         }
     }

@@ -77,7 +77,7 @@ pub fn schedule(
     tokens: usize,
     layers: usize,
     pruning_layers: &[usize],
-    admit: Admit,
+    (admit, patches): (Admit, usize),
 ) -> Vec<usize> {
     if budget >= tokens {
         return vec![tokens; pruning_layers.len() + 1];
@@ -90,7 +90,7 @@ pub fn schedule(
     if spans.len() == 1 {
         return vec![budget];
     }
-    let entering = admit.entering(budget, tokens, spans[0] / layers as f64);
+    let entering = admit.entering(budget, patches, spans[0] / layers as f64);
     // Not one less for the last bit of a quotient.
     let enter = (entering + 1e-9).floor().clamp(budget as f64, tokens as f64);
     let total = |factor: f64| -> f64 {

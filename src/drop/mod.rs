@@ -2,7 +2,11 @@
 //!
 //! - [`vision`], in the tower: windows of alike patches become one token each; `[CLS]` names the tokens to protect.
 //! - [`prefill`], in the decoder's first pass: tokens that text pays little attention to are dropped.
-//! - [`decode`], before the first decode step: the caches of the layers that saw them are cut to the survivors.
+//! - [`decode`], before the first decode step: the caches of the layers from the first filter's to the last's are cut to the
+//!   survivors.
+//!
+//! That is the paper, by thresholds. Under a [`budget`], [`Admit`] says which tokens enter the decoder at all: by default those
+//! that cover the picture, of which the first are protected, and no windows are merged.
 //!
 //! Kernels of `shaders/vision`, `shaders/prefill` and `shaders/decode` compute and choose; here is decided what and when. Other ways to choose stand
 //! beside MustDrop in [`policy`].
@@ -102,7 +106,7 @@ fn named<T: Copy>(argument: &str, all: &[T], name: fn(T) -> &'static str, text: 
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Pruning {
-    /// Who chooses. All but MustDrop heed nothing of the rest but `keep`, `turns`, `seed` and `positions`.
+    /// Who chooses. All but MustDrop heed nothing of the rest but `keep`, `turns`, `seed`, `order` and `positions`.
     pub policy: PolicyName,
     /// Whether alike windows are merged in the tower (stage V). `None`: as in the paper, unless coverage admits tokens, which
     /// leaves few windows to merge and chooses better among all of them.
@@ -115,20 +119,20 @@ pub struct Pruning {
     pub window: usize,
     /// The mean cosine from which on a window is merged.
     pub similarity_threshold: f32,
-    /// The share of a picture's tokens that is protected.
+    /// The share of a picture's tokens that is protected; where coverage admits, of those that enter.
     pub keep_rate: f64,
     /// Bound of a token's share in all attention of the text (`g`).
     pub global_threshold: f32,
     /// Bound of a token's attention from a single text token (`a`).
     pub individual_threshold: f32,
-    /// A fixed budget instead of the thresholds, which then only weigh the two kinds of attention.
+    /// A fixed budget instead of the thresholds, which then only weigh the two kinds of attention. Unless `admit` says otherwise,
+    /// coverage then admits tokens, no windows are merged, and there is one filter.
     pub keep: Option<Keep>,
     /// How tokens are admitted and protected under a budget.
     pub admit: Admit,
     /// What a later question of a conversation finds of what earlier turns dropped.
     pub turns: Turns,
-    /// Decoder layers, counted from 0, behind which tokens are dropped; `None`: 2, 6, 10, 14 of 32, or the
-    /// layers at the same relative depths.
+    /// Decoder layers, counted from 0, behind which tokens are dropped; `None`: those of [`layers`](Self::layers).
     pub pruning_layers: Option<Vec<usize>>,
     /// Order of a picture's tokens.
     pub order: RowOrder,
@@ -162,14 +166,15 @@ impl Default for Pruning {
 }
 
 impl Pruning {
-    /// The paper's method with our order and positions.
+    /// The paper's method with our order and positions; with [`keep`](Self::keep), ours for a budget.
     pub fn mustdrop() -> Self {
         Self::default()
     }
 
-    /// The authors' code: similarity order, compact positions.
+    /// The authors' code: similarity order, compact positions, and tokens admitted as they protect them.
     pub fn reference() -> Self {
-        Self { order: RowOrder::Similarity, positions: Positions::Compact, ..Self::default() }
+        let (order, positions) = (RowOrder::Similarity, Positions::Compact);
+        Self { order, positions, admit: Admit::Class, ..Self::default() }
     }
 
     /// Every stage off: the dense model.
@@ -188,7 +193,7 @@ impl Pruning {
         self.thresholds(global, individual)
     }
 
-    /// A fixed budget: the mean number of a picture's tokens over all decoder layers.
+    /// A fixed budget: the mean number of a picture's tokens over all decoder layers. See the field of this name.
     pub fn keep(mut self, keep: Keep) -> Self {
         self.keep = Some(keep);
         self
@@ -233,7 +238,8 @@ impl Pruning {
     /// The paper's thresholds let all tokens in, and the tokens of merged windows are numbered like any others: so they are
     /// here. What a budget keeps out is most of a picture. Without its place, the rest would move together.
     pub(crate) fn keeps_places(&self) -> bool {
-        self.keep.is_some() && self.positions == Positions::Original && self.order == RowOrder::Raster
+        let drops_by_budget = self.keep.is_some() || self.policy != PolicyName::MustDrop;
+        drops_by_budget && self.positions == Positions::Original && self.order == RowOrder::Raster
     }
 
     /// Checks the rules for pictures of so many patches and a decoder of so many layers: every value in its range, and

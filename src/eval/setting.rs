@@ -14,9 +14,9 @@ use crate::{
 pub struct Setting {
     /// Who chooses.
     pub policy: PolicyName,
-    /// What is changed; nothing but with [`PolicyName::MustDrop`].
+    /// What is changed; `None` but with [`PolicyName::MustDrop`].
     #[serde(flatten)]
-    pub change: Change,
+    pub change: Option<Change>,
     /// How much is kept; `None` with [`PolicyName::None`].
     #[serde(serialize_with = "as_asked_for")]
     pub keep: Option<Keep>,
@@ -43,7 +43,7 @@ fn as_asked_for<S: serde::Serializer>(keep: &Option<Keep>, serializer: S) -> Res
 impl Setting {
     /// Everything is kept.
     pub fn dense() -> Self {
-        Self { policy: PolicyName::None, change: Change::default(), keep: None }
+        Self { policy: PolicyName::None, change: None, keep: None }
     }
 
     /// Every policy at every budget, each once, MustDrop with each of the given changes; the one that keeps everything first.
@@ -53,9 +53,12 @@ impl Setting {
             settings.push(Self::dense());
         }
         for policy in policies.iter().copied().filter(|policy| *policy != PolicyName::None) {
-            let changes = if policy == PolicyName::MustDrop { changes } else { &[Change::default()] };
+            let changes: Vec<_> = match policy {
+                PolicyName::MustDrop => changes.iter().map(Some).collect(),
+                _ => vec![None],
+            };
             for change in changes {
-                let setting = |keep: &Keep| Self { policy, change: change.clone(), keep: Some(*keep) };
+                let setting = |keep: &Keep| Self { policy, change: change.cloned(), keep: Some(*keep) };
                 settings.extend(keeps.iter().map(setting));
             }
         }
@@ -67,19 +70,19 @@ impl Setting {
     /// The rules of the setting; `seed` is that of [`PolicyName::Random`].
     pub fn pruning(&self, seed: u64) -> Pruning {
         let mut pruning = Pruning::policy(self.policy);
-        pruning.admit = self.change.admit;
-        pruning.merge = self.change.merge.then_some(true);
-        let layers = &self.change.pruning_layers;
-        pruning.pruning_layers = (!layers.is_empty()).then(|| layers.clone());
         pruning.keep = self.keep;
         pruning.seed = seed;
-        pruning.without(&self.change.without)
+        let Some(Change { admit, merge, without, pruning_layers }) = &self.change else { return pruning };
+        pruning.admit = *admit;
+        pruning.merge = merge.then_some(true);
+        pruning.pruning_layers = (!pruning_layers.is_empty()).then(|| pruning_layers.clone());
+        pruning.without(without)
     }
 
     /// The policy, and what is changed of it.
     pub fn way(&self) -> String {
-        let Change { admit, merge, without, pruning_layers } = &self.change;
         let mut way = self.policy.to_string();
+        let Some(Change { admit, merge, without, pruning_layers }) = &self.change else { return way };
         if *admit != Admit::default() {
             way += &format!(" by {admit}");
         }

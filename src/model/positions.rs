@@ -16,13 +16,6 @@ pub struct Places {
     pub entered: Option<Tensor<1, Int>>,
 }
 
-impl Places {
-    /// How many rows entered.
-    fn rows(&self) -> usize {
-        self.entered.as_ref().map_or(self.of_rows.len(), |entered| entered.dims()[0])
-    }
-}
-
 /// A rotary position for each row of a pass.
 #[derive(Debug, Clone, Default)]
 pub struct RowPositions {
@@ -30,7 +23,7 @@ pub struct RowPositions {
     known: Vec<u32>,
     chosen: Vec<ChosenRows>,
     /// The position behind the last row's.
-    next: u32,
+    end: u32,
 }
 
 /// Rows whose positions the device knows.
@@ -46,27 +39,27 @@ struct ChosenRows {
 impl RowPositions {
     /// Positions one behind the other for `count` more rows.
     pub fn follow(&mut self, count: usize) {
-        let end = self.next + count as u32;
-        self.known.extend(self.next..end);
-        self.next = end;
+        let end = self.end + count as u32;
+        self.known.extend(self.end..end);
+        self.end = end;
     }
 
     /// Those of one more picture.
     pub fn picture(&mut self, places: &Places) {
-        let positions: Vec<u32> = places.of_rows.iter().map(|place| self.next + place).collect();
+        let positions: Vec<u32> = places.of_rows.iter().map(|place| self.end + place).collect();
         match &places.entered {
             None => self.known.extend(positions),
             Some(entered) => {
                 let first = self.known.len();
-                self.known.extend(std::iter::repeat_n(self.next, places.rows()));
+                self.known.extend(std::iter::repeat_n(self.end, entered.dims()[0]));
                 self.chosen.push(ChosenRows { first, places: entered.clone(), positions });
             }
         }
-        self.next += places.span;
+        self.end += places.span;
     }
 
     /// Those of the rows from `first` on.
-    pub fn behind(&self, first: usize) -> Self {
+    pub fn starting_at(&self, first: usize) -> Self {
         let chosen = self.chosen.iter().filter_map(|chosen| {
             let count = chosen.places.dims()[0];
             let seen = first.saturating_sub(chosen.first);
@@ -80,27 +73,17 @@ impl RowPositions {
                 positions: chosen.positions.clone(),
             })
         });
-        Self { known: self.known[first..].to_vec(), chosen: chosen.collect(), next: self.next }
-    }
-
-    /// Rows.
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        Self { known: self.known[first..].to_vec(), chosen: chosen.collect(), end: self.end }
     }
 
     /// The position of the first row, or what it is at least.
     pub fn first(&self) -> u32 {
-        self.known.first().copied().unwrap_or(self.next)
+        self.known.first().copied().unwrap_or(self.end)
     }
 
     /// The position behind the last row's.
-    pub fn next(&self) -> u32 {
-        self.next
+    pub fn end(&self) -> u32 {
+        self.end
     }
 
     /// All positions, unless the device alone knows some.
@@ -109,7 +92,7 @@ impl RowPositions {
     }
 
     /// Positions, of more rows than there are, and which of them the rows have; `None` if each its own.
-    pub(super) fn and_index(&self, device: &Device) -> (Vec<u32>, Option<Tensor<1, Int>>) {
+    pub fn and_index(&self, device: &Device) -> (Vec<u32>, Option<Tensor<1, Int>>) {
         if self.chosen.is_empty() {
             return (self.known.clone(), None);
         }
@@ -131,8 +114,8 @@ impl RowPositions {
 
 impl From<&[u32]> for RowPositions {
     fn from(positions: &[u32]) -> Self {
-        let next = positions.last().map_or(0, |last| last + 1);
-        Self { known: positions.to_vec(), chosen: Vec::new(), next }
+        let end = positions.last().map_or(0, |last| last + 1);
+        Self { known: positions.to_vec(), chosen: Vec::new(), end }
     }
 }
 

@@ -169,9 +169,11 @@ impl VisionTower {
             rows: None,
             score: None,
         };
-        let places = pruning.keeps_places().then(|| Places {
+        let of_rows = places(classes, tower_tokens.patches.iter().map(|patches| middle(patches)));
+        // A tower that other rules ran may have its tokens in another order.
+        let places = (pruning.keeps_places() && of_rows.is_sorted()).then(|| Places {
             span: (classes + self.config.patches()) as u32,
-            of_rows: places(classes, tower_tokens.patches.iter().map(|patches| middle(patches))),
+            of_rows,
             entered: None,
         });
         let picture =

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     GenerationOptions, Llava, Pruning,
-    drop::{Keep, PolicyName, Preset},
+    drop::{Admit, Keep, PolicyName, Preset},
     error::{Error, Result},
     prompt::Role,
 };
@@ -175,9 +175,14 @@ fn pruning(dropping: &Dropping, seed: Option<i64>) -> Result<Pruning> {
         Some(Budget::Tokens(tokens)) => Some(Keep::Tokens(*tokens)),
         Some(Budget::Text(text)) => Some(text.parse()?),
     };
-    let is_mustdrops = thresholds.is_some() || dropping.pruning_layers.is_some();
+    let admit = dropping.admit.as_deref().map(str::parse::<Admit>).transpose()?;
+    let is_budgets = admit.is_some() || dropping.merge.is_some();
+    if is_budgets && keep.is_none() {
+        return Err(Error::argument("mustdrop", "admit and merge with a keep", "none"));
+    }
+    let is_mustdrops = thresholds.is_some() || dropping.pruning_layers.is_some() || is_budgets;
     if is_mustdrops && policy != PolicyName::MustDrop {
-        let expected = "thresholds and pruning_layers with the policy mustdrop alone";
+        let expected = "thresholds, pruning_layers, admit and merge with the policy mustdrop alone";
         return Err(Error::argument("mustdrop", expected, format!("them with {policy}")));
     }
     if thresholds.is_some() && keep.is_some() {
@@ -188,6 +193,8 @@ fn pruning(dropping: &Dropping, seed: Option<i64>) -> Result<Pruning> {
         pruning = pruning.thresholds(global, individual);
     }
     pruning.keep = keep;
+    pruning.admit = admit.unwrap_or_default();
+    pruning.merge = dropping.merge;
     pruning.pruning_layers.clone_from(&dropping.pruning_layers);
     if policy == PolicyName::Random {
         pruning.seed = seed.unwrap_or_default().cast_unsigned();

@@ -119,14 +119,19 @@ pub(super) struct StreamOptions {
     pub include_usage: Option<bool>,
 }
 
-/// How vision tokens are dropped: as the options of `mustdrop describe` with these names. `{}` is the paper's method.
+/// How vision tokens are dropped: as the options of `mustdrop describe` with these names. `{}` is the paper's method, by its
+/// thresholds.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dropping {
-    /// mustdrop, none, random, pool, fastv or visionzip.
+    /// mustdrop, coverage, coverage-means, none, random, pool, fastv or visionzip.
     pub policy: Option<String>,
     /// A number of tokens, or a share such as "12%": the mean of a picture's tokens over all decoder layers.
     pub keep: Option<Budget>,
+    /// How a budget admits tokens: coverage or class.
+    pub admit: Option<String>,
+    /// Whether alike windows are merged though coverage admits tokens.
+    pub merge: Option<bool>,
     /// The paper's thresholds: retain-192, retain-128 or retain-64.
     pub preset: Option<String>,
     pub global_threshold: Option<f32>,

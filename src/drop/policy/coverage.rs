@@ -27,6 +27,7 @@ impl Policy for Coverage {
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
         match self.joins {
+            _ if count >= tower.features.dims()[0] => Ok(Entry::All),
             true => Ok(Entry::Means(joined(tower, count)?)),
             false => Ok(Entry::Highest { score: picks(tower, count), protected: 0 }),
         }

@@ -28,21 +28,17 @@ impl Policy for MustDrop {
         if self.0.admits_by_coverage() {
             coverage::check(tokens)?;
         }
-        Ok(Some(budget::schedule(
-            keep.tokens(patches)?,
-            tokens,
-            depth,
-            &self.layers(patches, depth),
-            self.0.admit,
-        )))
+        let (budget, layers) = (keep.tokens(patches)?, self.layers(patches, depth));
+        Ok(Some(budget::schedule(budget, tokens, depth, &layers, (self.0.admit, patches))))
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
         let [tokens, _] = tower.features.dims();
         if self.0.admits_by_coverage() {
-            let entering = count.min(tokens);
-            let protected = key_tokens(self.0.keep_rate, entering);
-            return Ok(Entry::Highest { score: coverage::picks(tower, entering), protected });
+            let protected = key_tokens(self.0.keep_rate, count.min(tokens));
+            // Where all enter, only the protected ones have to be known.
+            let picks = if count < tokens { count } else { protected };
+            return Ok(Entry::Highest { score: coverage::picks(tower, picks), protected });
         }
         // Without a filter nothing asks for key tokens, but a budget asks for a choice.
         if !self.0.filter && self.0.keep.is_none() {
