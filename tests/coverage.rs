@@ -87,6 +87,29 @@ fn of_equal_tokens_the_first_are_picked() {
     }
 }
 
+/// Pairs of tokens that are like each other and no others: either brings the same, whatever the last bits say.
+#[test]
+fn rounding_does_not_choose_between_equals() {
+    let tokens = 90;
+    for seed in 0..4 {
+        let bits = noise(seed, tokens * tokens);
+        let similarity: Vec<f32> = (0..tokens * tokens)
+            .map(|at| {
+                let (i, j) = (at / tokens, at % tokens);
+                // The earlier a pair, the more alike.
+                let alike = if i / 2 == j / 2 { 0.9 - 0.01 * (i / 2) as f32 } else { 0.0 };
+                alike * (1.0 + 2e-6 * bits[at])
+            })
+            .collect();
+        let firsts: Vec<usize> = (0..tokens).step_by(2).collect();
+        assert_eq!(order(&expected(&similarity, tokens, tokens / 2)), firsts);
+        for device in both() {
+            let found = values(coverage_picks(&tensor(&similarity, [tokens, tokens], &device), tokens / 2));
+            assert_eq!(order(&found), firsts, "{device:?}");
+        }
+    }
+}
+
 /// A token whose features are no numbers: it covers nothing but itself, and the others are chosen as if it were not there.
 #[test]
 fn what_is_no_number_counts_for_nothing() {

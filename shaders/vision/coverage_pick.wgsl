@@ -17,38 +17,53 @@ const WORKGROUP_SIZE: u32 = 256u;
 const COLUMNS: u32 = 32u; // of a workgroup
 const LANES: u32 = 8u;    // partial sums of a column, WORKGROUP_SIZE / COLUMNS
 const TAKEN: f32 = -1.0;
+const TIE: f32 = 1.0 / 65536.0; // gains below the highest by less than this share of it are equal to it
 
 var<workgroup> best_gain: array<f32, WORKGROUP_SIZE>;
 var<workgroup> best_token: array<u32, WORKGROUP_SIZE>;
 var<workgroup> tile: array<f32, WORKGROUP_SIZE>; // what is covered of so many tokens
 var<workgroup> sums: array<f32, WORKGROUP_SIZE>;
 
-// The token of the highest gain, the first of equals.
-fn highest(plane: u32, thread: u32) -> u32 {
-    var gain = TAKEN - 1.0;
-    var token = params.tokens - 1u;
-    for (var i = thread; i < params.tokens; i += WORKGROUP_SIZE) {
-        let other = gains[plane + i];
-        if other > gain {
-            gain = other;
-            token = i;
-        }
-    }
+// The highest gain of all threads'.
+fn highest_of(gain: f32, thread: u32) -> f32 {
     best_gain[thread] = gain;
+    workgroupBarrier();
+    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+        if thread < half {
+            best_gain[thread] = max(best_gain[thread], best_gain[thread + half]);
+        }
+        workgroupBarrier();
+    }
+    return best_gain[0];
+}
+
+// The first token of all threads'.
+fn first_of(token: u32, thread: u32) -> u32 {
     best_token[thread] = token;
     workgroupBarrier();
     for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
         if thread < half {
-            let other = best_gain[thread + half];
-            let is_first = best_token[thread + half] < best_token[thread];
-            if other > best_gain[thread] || (other == best_gain[thread] && is_first) {
-                best_gain[thread] = other;
-                best_token[thread] = best_token[thread + half];
-            }
+            best_token[thread] = min(best_token[thread], best_token[thread + half]);
         }
         workgroupBarrier();
     }
     return best_token[0];
+}
+
+// The token of the highest gain, the first of equals.
+fn pick(plane: u32, thread: u32) -> u32 {
+    var gain = TAKEN;
+    for (var i = thread; i < params.tokens; i += WORKGROUP_SIZE) {
+        gain = max(gain, gains[plane + i]);
+    }
+    let least = highest_of(gain, thread) * (1.0 - TIE);
+    var token = params.tokens - 1u;
+    for (var i = thread; i < params.tokens; i += WORKGROUP_SIZE) {
+        if gains[plane + i] >= least {
+            token = min(token, i);
+        }
+    }
+    return first_of(token, thread);
 }
 
 // One workgroup for COLUMNS tokens. Every one of them finds the pick by itself: a round is one dispatch.
@@ -64,7 +79,7 @@ fn coverage_pick(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
 
     var picked = 0u;
     if !is_first {
-        picked = highest(before, thread);
+        picked = pick(before, thread);
         if group.x == 0u && thread == 0u {
             priority[picked] = f32(params.picks - params.round + 1u);
         }

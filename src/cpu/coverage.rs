@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use multiversion::multiversion;
 
-use crate::oracle::coverage::CoveragePickParams;
+use crate::oracle::coverage::{CoveragePickParams, TIE};
 
 /// Partial sums of a gain, as the shader has them: the same bits.
 const LANES: usize = 8;
@@ -38,28 +38,39 @@ impl PartialEq for Candidate {
 impl Eq for Candidate {}
 
 /// See [`oracle::coverage_picks`](crate::oracle::coverage::coverage_picks), by lazy evaluation (Minoux 1978): a gain never
-/// grows, in float32 neither, so a token whose gain of now is the highest of all known ones is the one to pick.
+/// grows, in float32 neither, so that what a token would have brought in an earlier round bounds what it brings now.
 pub fn coverage_picks(params: &CoveragePickParams, similarity: &[f32], priority: &mut [f32]) {
     let (tokens, picks) = (params.tokens as usize, params.picks.min(params.tokens) as usize);
     priority.fill(0.0);
     let mut covered = vec![0.0; tokens];
     let row = |token: usize| &similarity[token * tokens..][..tokens];
-    let gain_of = |token: usize, covered: &[f32]| gain(row(token), token, covered);
-    let first = |token: usize| Candidate { gain: gain_of(token, &covered), token, round: 0 };
-    let mut candidates: BinaryHeap<Candidate> = (0..tokens).map(first).collect();
-    let mut round = 0;
-    while round < picks
-        && let Some(candidate) = candidates.pop()
-    {
-        let token = candidate.token;
-        if candidate.round < round {
-            candidates.push(Candidate { gain: gain_of(token, &covered), token, round });
-            continue;
+    let candidate = |token: usize, round: usize, covered: &[f32]| Candidate {
+        gain: gain(row(token), token, covered),
+        token,
+        round,
+    };
+    let mut candidates: BinaryHeap<Candidate> =
+        (0..tokens).map(|token| candidate(token, 0, &covered)).collect();
+    for round in 0..picks {
+        let mut equals: Vec<Candidate> = Vec::new();
+        let mut least = f32::MIN;
+        while let Some(best) = candidates.peek().filter(|best| best.gain >= least) {
+            let (token, is_of_now) = (best.token, best.round == round);
+            let Some(best) = candidates.pop() else { break };
+            if !is_of_now {
+                candidates.push(candidate(token, round, &covered));
+                continue;
+            }
+            if equals.is_empty() {
+                least = best.gain * (1.0 - TIE);
+            }
+            equals.push(best);
         }
-        priority[token] = (params.picks as usize - round) as f32;
-        covered.iter_mut().zip(row(token)).for_each(|(covered, s)| *covered = f32::max(*covered, *s));
-        covered[token] = 1.0;
-        round += 1;
+        let Some(picked) = equals.iter().map(|candidate| candidate.token).min() else { return };
+        candidates.extend(equals.into_iter().filter(|candidate| candidate.token != picked));
+        priority[picked] = (params.picks as usize - round) as f32;
+        covered.iter_mut().zip(row(picked)).for_each(|(covered, s)| *covered = f32::max(*covered, *s));
+        covered[picked] = 1.0;
     }
 }
 

@@ -12,6 +12,10 @@ pub struct CoveragePickParams {
     pub picks: u32,
 }
 
+/// Gains below the highest by less than this share of it are equal to it. Two tokens that are alike, and like no others, would
+/// bring the same: rounding shall not choose between them.
+pub const TIE: f32 = 1.0 / 65_536.0;
+
 /// How alike two tokens are; each is as like itself as can be, whatever rounding left on the diagonal.
 fn likeness(similarity: &[f32], tokens: usize, one: usize, other: usize) -> f64 {
     if one == other { 1.0 } else { f64::from(similarity[one * tokens + other]) }
@@ -27,7 +31,7 @@ pub fn coverage(similarity: &[f32], tokens: usize, chosen: &[usize]) -> f64 {
     (0..tokens).map(nearest).sum()
 }
 
-/// The tokens that cover a picture best, chosen greedily: each brings the most to [`coverage`], the first of equals.
+/// The tokens that cover a picture best, chosen greedily: each brings the most to [`coverage`], the first of equals ([`TIE`]).
 ///
 /// Their coverage is at least `1 - 1/e` of the best possible with as many (Nemhauser, Wolsey and Fisher 1978). `params.round`
 /// is of no account: these are all rounds.
@@ -45,11 +49,11 @@ pub fn coverage_picks(params: &CoveragePickParams, similarity: &[f32], priority:
             let more = |other: usize| (likeness(similarity, tokens, token, other) - covered[other]).max(0.0);
             (0..tokens).map(more).sum()
         };
-        let rest = (0..tokens).filter(|token| priority[*token] == 0.0);
-        let best = rest
-            .map(|token| (token, gain(token)))
-            .reduce(|best, other| if other.1 > best.1 { other } else { best });
-        let Some((picked, _)) = best else { return };
+        let gains: Vec<(usize, f64)> =
+            (0..tokens).filter(|token| priority[*token] == 0.0).map(|token| (token, gain(token))).collect();
+        let highest = gains.iter().map(|(_, gain)| *gain).fold(0.0, f64::max);
+        let is_equal = |(_, gain): &&(usize, f64)| *gain >= highest * (1.0 - f64::from(TIE));
+        let Some((picked, _)) = gains.iter().find(is_equal).copied() else { return };
         priority[picked] = (params.picks as usize - round) as f32;
         for (other, covered) in covered.iter_mut().enumerate() {
             *covered = likeness(similarity, tokens, picked, other).max(*covered);
