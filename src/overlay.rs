@@ -22,7 +22,7 @@ const MERGED: Colour = [52, 211, 153];
 const KEY: Colour = [250, 204, 21];
 const DROPPED: Colour = [150; 3];
 const FIRST_PICK: Colour = [125, 211, 252];
-const LAST_PICK: Colour = [67, 56, 202];
+const LAST_PICK: Colour = [234, 88, 12];
 
 impl PruningReport {
     /// Draws what became of a picture's patches: merged windows, picks in their order and key tokens in the vision tower, what

@@ -32,16 +32,16 @@ try {
   assert.equal(few[0], "64 of 576");
 
   const stage = page.locator("#stage");
-  assert.equal(await stage.getAttribute("max"), "5");
+  // The picture, what entered the decoder, and what went on behind the filter.
+  assert.equal(await stage.getAttribute("max"), "2");
   await stage.focus();
   await page.keyboard.press("Home");
   const seen = new Set([await pixels()]);
-  for (let i = 0; i < 5; i++) {
+  for (let i = 0; i < 2; i++) {
     await page.keyboard.press("ArrowRight");
     seen.add(await pixels());
   }
-  assert.equal(seen.size, 6, "every stage looks different");
-  await page.keyboard.press("ArrowLeft");
+  assert.equal(seen.size, 3, "every stage looks different");
   await page.screenshot({ path: `${folder}/desktop.png` });
 
   await page.locator("#budget").focus();
