@@ -3,7 +3,8 @@
 # on its validation set, what each part of MustDrop brings.
 #
 #   bash benches/eval.sh [FOLDER]      tables and plots of 300 questions a set, in FOLDER (default: target/eval)
-#   bash benches/eval.sh --docs        of 2000 questions a set, which also go into docs/what-dropping-costs.md
+#   bash benches/eval.sh --docs        of up to 2000 questions a set (400 of the validation set), which also go into
+#                                      docs/what-dropping-costs.md
 #
 # Makes the sets from the packages they are drawn with (Python and npm fetch those once), checks that they are the
 # published ones, and asks every question under every policy and budget. Stop it at any time: it goes on where it was.
@@ -59,8 +60,8 @@ measure() {
 for set in unseen-scenes unseen-style easy-vqa; do
     measure "$set" "$set" --admit coverage,class
 done
-# What each part brings, on questions that are none of the test sets': it was chosen by them.
-questions=$((questions < 600 ? questions : 600))
+# What each part brings, on the questions by which MustDrop's way to spend a budget was chosen.
+questions=$((questions < 400 ? questions : 400))
 measure validation ablation --policies none,mustdrop,coverage,coverage-means --merge --pruning-layers 1,5,3+7 \
     --without filter,evict
 measure validation stages --policies none,mustdrop --admit class --without merge,filter,evict

@@ -157,20 +157,22 @@ fn choices(
 ) -> Vec<Stage> {
     let of = |(text, report): &(String, Option<PruningReport>)| {
         let picture = report.as_ref().and_then(|report| report.pictures.first());
-        // By their patches: tokens are numbered among those that entered.
-        let patches =
-            |token: &usize| picture.and_then(|picture| picture.tokens.get(*token)?.first().copied());
+        // By their patches: tokens are numbered among those that entered, so that one other would change all numbers.
+        let patch =
+            |token: &usize| -> Option<usize> { Some(*picture?.tokens.get(*token)?.first()? as usize) };
+        let patches = |tokens: &[usize]| -> Vec<usize> { tokens.iter().filter_map(patch).collect() };
         let first = picture.map_or(Vec::new(), |picture| match admit {
             Admit::Class => picture.merged_windows.clone(),
-            Admit::Coverage => picture.picks.iter().filter_map(patches).map(|patch| patch as usize).collect(),
+            Admit::Coverage => patches(&picture.picks),
         });
-        let protected = picture.map_or(Vec::new(), |picture| picture.key_tokens.clone());
+        let protected = picture.map_or(Vec::new(), |picture| patches(&picture.key_tokens));
         // Behind the last layer, every layer before it counts too.
         let kept = picture.map_or(Vec::new(), |picture| {
             let layers = picture.kept.iter().enumerate();
-            layers
-                .flat_map(|(layer, kept)| kept.tokens.iter().map(move |token| layer * 1_000_000 + token))
-                .collect()
+            let behind = |(layer, tokens): (usize, Vec<usize>)| {
+                tokens.into_iter().map(move |patch| layer * 1_000_000 + patch)
+            };
+            layers.map(|(layer, kept)| (layer, patches(&kept.tokens))).flat_map(behind).collect()
         });
         // The answer in pieces that can be compared as a set: each word where it stands.
         let words: Vec<String> =
@@ -186,7 +188,7 @@ fn choices(
     };
     let first = match admit {
         Admit::Class => "merged windows",
-        Admit::Coverage => "picks",
+        Admit::Coverage => "tokens picked",
     };
     let stage = |what: &str, found: &[usize], expected: &[usize]| {
         Stage::of_choices(format!("{what}, by {admit}"), found, expected)

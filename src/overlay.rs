@@ -57,6 +57,7 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
         ["3 DECODE".to_owned(), format!("{last} tokens kept")],
     ];
     let life = lifetimes(report);
+    let has_picks = !report.picks.is_empty();
     for (stage, caption) in captions.iter().enumerate() {
         let left = MARGIN + stage * (panel + MARGIN);
         for (line, text) in caption.iter().enumerate() {
@@ -75,14 +76,14 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
             canvas.patch(picture, report, (x, y), (left, top), brightness);
         }
         if stage == 0 {
-            for tokens in report.tokens.iter().filter(|patches| patches.len() > 1) {
-                canvas.outline(report, tokens, (left, top), 0, MERGED);
-            }
             for (number, token) in report.picks.iter().enumerate() {
                 if let Some(patches) = report.tokens.get(*token) {
                     let share = number as f64 / (report.picks.len() - 1).max(1) as f64;
                     canvas.outline(report, patches, (left, top), 0, between(FIRST_PICK, LAST_PICK, share));
                 }
+            }
+            for tokens in report.tokens.iter().filter(|patches| patches.len() > 1) {
+                canvas.outline(report, tokens, (left, top), usize::from(has_picks), MERGED);
             }
         }
         for token in &report.key_tokens {
@@ -91,8 +92,7 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
             }
         }
     }
-    let has_merged = report.tokens.iter().any(|patches| patches.len() > 1);
-    let has_picks = !report.picks.is_empty();
+    let has_merged = !report.merged_windows.is_empty();
     let legend = [
         ("merged window", MERGED, has_merged || !has_picks),
         ("first pick", FIRST_PICK, has_picks),

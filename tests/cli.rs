@@ -191,6 +191,12 @@ fn keep_drops_tokens_reports_it_and_draws_it() {
 
     // As the paper protects them: windows merged, tokens admitted by [CLS], dropped behind four layers.
     let mut by_class = mustdrop();
+    let merged = ["--merge", "--without", "evict"];
+    let mut by_coverage = mustdrop();
+    by_coverage.args(["describe", &sample("sample_5.png"), "--keep", "64", "--device", "cpu", "--json"]);
+    let output = by_coverage.args(merged).assert().success();
+    let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
+    assert!(!json["pruning"]["pictures"][0]["merged_windows"].as_array().expect("a list").is_empty());
     by_class.args(["describe", &sample("sample_5.png"), "--keep", "64", "--device", "cpu", "--json"]);
     let output = by_class.args(["--admit", "class"]).assert().success();
     let json: Value = serde_json::from_slice(&output.get_output().stdout).expect("JSON and nothing else");
@@ -218,6 +224,7 @@ fn usage_errors_exit_with_2_and_name_what_was_expected() {
             &["--admit", "pool"],
         ),
         (&["describe", &picture, "--merge", "--keep", "9", "--without", "merge"], &["--merge", "--without"]),
+        (&["describe", &picture, "--merge"], &["--keep"]),
         (&["serve", "--keep", "64", "--turns", "requery"], &["--turns", "pin"]),
         (&["describe", &picture, "--weights", "q7"], &["q7", "f16"]),
         (&["describe", &picture, "--fit", "stretch"], &["stretch", "crop"]),

@@ -56,7 +56,7 @@ fn the_adapter_passes_its_selftest() {
         "vision tower and projector, f32",
         "decoder, f32",
         "head, q4",
-        "picks, by coverage",
+        "tokens picked, by coverage",
         "protected tokens, by coverage",
         "merged windows, by class",
         "protected tokens, by class",

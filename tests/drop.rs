@@ -111,15 +111,15 @@ fn the_published_layers_are_counted_as_the_specification_counts_them() {
 
 #[test]
 fn a_late_filter_still_has_something_to_drop() {
-    let sizes = schedule(64, 576, 32, &[16], (Admit::Class, 576));
+    let sizes = schedule(64, 576, 576, 32, &[16], Admit::Class);
     assert_eq!(sizes, [87, 38]);
     assert_eq!(
-        schedule(64, 576, 32, &[], (Admit::Class, 576)),
+        schedule(64, 576, 576, 32, &[], Admit::Class),
         [64],
         "without filters, as many enter as the budget says"
     );
     assert_eq!(
-        schedule(64, 576, 32, &[2, 6, 10, 14], (Admit::Class, 576))[0],
+        schedule(64, 576, 576, 32, &[2, 6, 10, 14], Admit::Class)[0],
         341,
         "half of the whole for three layers of 32"
     );
@@ -134,7 +134,7 @@ proptest! {
         admit in prop::sample::select(Admit::ALL),
     ) {
         let layers: Vec<usize> = chosen.into_iter().filter(|layer| layer + 1 < depth).collect();
-        let sizes = schedule(budget, 576, depth, &layers, (admit, 576));
+        let sizes = schedule(budget, 576, 576, depth, &layers, admit);
         prop_assert_eq!(sizes.len(), layers.len() + 1);
         prop_assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{sizes:?}");
         let mean = mean(&sizes, depth, &layers);
@@ -155,7 +155,7 @@ proptest! {
         let mut rules = Pruning::mustdrop().keep(Keep::Tokens(budget));
         rules.admit = admit;
         let layers = rules.layers(depth);
-        let sizes = schedule(budget, tokens, depth, &layers, (admit, 576));
+        let sizes = schedule(budget, 576, tokens, depth, &layers, admit);
         prop_assert_eq!(sizes.len(), layers.len() + 1);
         prop_assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{sizes:?}");
         prop_assert!(sizes[0] <= tokens && sizes.iter().all(|size| *size > 0));

@@ -5,9 +5,9 @@ use std::{fs, path::Path};
 use crate::common::{MODEL, repository, samples};
 use assert_cmd::Command;
 use mustdrop::eval::{
-    Cost, Setting, ask_about,
+    Setting, ask_about,
     questions::{Question, by_picture, read, sample},
-    records::{Outcome, Record, Records},
+    records::Outcome,
     score::is_right,
 };
 use predicates::{prelude::*, str::contains};
@@ -155,9 +155,10 @@ fn the_table_has_a_row_a_setting_and_heeds_the_limit() {
         .assert()
         .success();
     let changed = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
-    for way in ["mustdrop ", "mustdrop with merge ", "mustdrop behind 3 and 7 "] {
-        assert!(changed.contains(&format!("| {way}")), "no {way} in {changed}");
-    }
+    let first_cells = changed.lines().filter_map(|line| line.split('|').nth(1).map(str::trim));
+    let ways: Vec<&str> = first_cells.filter(|way| way.starts_with("mustdrop")).collect();
+    let expected = ["mustdrop", "mustdrop with merge", "mustdrop behind 3 and 7"];
+    assert_eq!(ways, [expected, expected].concat(), "{changed}");
     assert!(rows[0].contains("of dense") && rows[2].contains("none") && rows[5].contains("pool"), "{table}");
     assert!(rows[6].contains("describe") && rows[8].contains("none") && rows[11].contains("pool"), "{table}");
 }
@@ -225,85 +226,6 @@ fn pictures_keep_the_order_of_their_first_question() {
     let groups = by_picture(&questions);
     assert_eq!(groups.iter().map(|group| group.0).collect::<Vec<_>>(), ["b", "a"]);
     assert_eq!(groups[0].1.iter().map(|question| question.0).collect::<Vec<_>>(), [0, 2]);
-}
-
-fn numbered(number: usize) -> Question {
-    Question {
-        image: "1.png".into(),
-        question: number.to_string(),
-        answers: vec!["x".into()],
-        kind: "t".into(),
-        picture: 7,
-    }
-}
-
-fn record(number: usize) -> Record {
-    let cost = Cost { vision_tokens: 576.0, kv_bytes: 1, seconds: None };
-    Record::new(
-        &Setting::dense(),
-        &numbered(number),
-        Outcome::Answered { answer: "a \"Bär\"\n".into(), cost },
-    )
-}
-
-#[test]
-fn records_go_on_where_they_were_cut_off() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("results.jsonl");
-    let mut records = Records::open(&path, "run 1").expect("a new file");
-    let refused = Record { outcome: Outcome::Refused { refused: "too long".into() }, ..record(1) };
-    for record in [record(0), refused.clone(), record(2)] {
-        records.add(record).expect("written");
-    }
-    drop(records);
-    let whole = fs::read(&path).expect("readable");
-
-    // Wherever the last line ends, in the middle of a character and before its line break, too.
-    let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').expect("lines") + 1;
-    for end in last..whole.len() {
-        fs::write(&path, &whole[..end]).expect("writable");
-        let mut records = Records::open(&path, "run 1").expect("the same run");
-        let found = [0, 1].map(|number| records.get(&Setting::dense(), &numbered(number)));
-        assert_eq!(found, [Some(&record(0)), Some(&refused)]);
-        assert_eq!(records.get(&Setting::dense(), &numbered(2)), None, "its line was cut off at {end}");
-        let swapped = Question { picture: 8, ..numbered(0) };
-        assert_eq!(records.get(&Setting::dense(), &swapped), None, "the picture is another one");
-        records.add(record(2)).expect("written");
-        assert_eq!(fs::read(&path).expect("readable"), whole);
-    }
-    let header = whole.iter().position(|byte| *byte == b'\n').expect("a header");
-    for end in 0..=header {
-        fs::write(&path, &whole[..end]).expect("writable");
-        Records::open(&path, "run 1").expect("stopped before its first answer");
-        assert_eq!(fs::read(&path).expect("readable"), &whole[..=header]);
-    }
-}
-
-#[test]
-fn files_of_others_and_broken_ones_are_left_as_they_are() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("results.jsonl");
-    let mut records = Records::open(&path, "run 1").expect("a new file");
-    records.add(record(0)).expect("written");
-    let second = Records::open(&path, "run 1").expect_err("the first still writes").to_string();
-    assert!(second.contains("another run is writing"), "{second}");
-    drop(records);
-    let whole = fs::read(&path).expect("readable");
-    let with = |line: &[u8]| [&whole[..], line, &whole[..]].concat();
-    for (bytes, run, expected) in [
-        (whole.clone(), "run 2", "of others"),
-        (b"\nmy notes\n".to_vec(), "run 1", "of others"),
-        (b"my notes".to_vec(), "run 1", "of others"),
-        (with(b""), "run 1", "results.jsonl:3:"),
-        (with(b"{\"setting\": \"no\n"), "run 1", "results.jsonl:3:"),
-        (with(b"\n"), "run 1", "results.jsonl:3:"),
-        (with(b"\xff\n"), "run 1", "results.jsonl:3:"),
-    ] {
-        fs::write(&path, &bytes).expect("writable");
-        let error = Records::open(&path, run).expect_err(expected).to_string();
-        assert!(error.contains("--results") && error.contains(expected), "{error}");
-        assert_eq!(fs::read(&path).expect("readable"), bytes);
-    }
 }
 
 #[test]

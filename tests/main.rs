@@ -38,6 +38,7 @@ mod products;
 mod prompt;
 mod pruned;
 mod quantised;
+mod records;
 mod repeat;
 mod select_rows;
 #[cfg(feature = "serve")]

@@ -9,7 +9,7 @@ use mustdrop::{
     Chat, Error, Part, Picture, Pruning,
     checkpoint::{Checkpoint, ModelFiles},
     device::Compute,
-    drop::{Admit, Keep, PolicyName, Turns, prefill::PrefillFilter},
+    drop::{Keep, PolicyName, Turns, prefill::PrefillFilter},
     kernel,
     model::{LlavaModel, Places, RowPositions},
     trace::Fixture,
@@ -64,15 +64,20 @@ fn a_class_token_stands_before_the_patches() {
     for device in &DEVICES {
         let model = tiny.load(device);
         let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
-        for policy in [PolicyName::MustDrop, PolicyName::Coverage, PolicyName::Random, PolicyName::Pool] {
-            let pruning = Pruning::policy(policy).keep(Keep::Tokens(2));
+        for policy in PolicyName::ALL.iter().copied().filter(|policy| *policy != PolicyName::FastV) {
+            let mut pruning = Pruning::policy(policy);
+            pruning.keep = (policy != PolicyName::None).then_some(Keep::Tokens(2));
             let image = model.encode_image_pruned(&pixels, &pruning).expect("an image");
             let mut filter = PrefillFilter::new(&pruning, 4, 2);
             filter.add_picture(0, &image.candidates);
             filter.finish().expect("a device");
             let entered = image.entered(&filter.admitted[0]).tokens.patches;
-            let middle = |patches: &Vec<u32>| patches.get(patches.len() / 2).map_or(0, |patch| 1 + patch);
-            let expected: Vec<u32> = entered.iter().map(middle).collect();
+            // Means stand for the token that they formed around: the middle of a window, or the first of what is alike.
+            let place = |patches: &Vec<u32>| match policy {
+                PolicyName::Pool => patches.get(patches.len() / 2).map_or(0, |patch| 1 + patch),
+                _ => patches.first().map_or(0, |patch| 1 + patch),
+            };
+            let expected: Vec<u32> = entered.iter().map(place).collect();
             assert_eq!((entered[0].len(), expected[0]), (0, 0), "the class token comes first");
             let mut positions = RowPositions::default();
             positions.picture(image.places.as_ref().expect("a budget"));
@@ -143,17 +148,17 @@ fn many_pictures_stand_close_together() {
 /// A question that is refused leaves a conversation as it was, though its pictures would have been admitted anew.
 #[test]
 fn a_refused_question_leaves_requeried_pictures_as_they_were() {
-    let rules = |keep, turns| {
+    let rules = |keep| {
         let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(keep));
-        (pruning.turns, pruning.admit) = (turns, Admit::Coverage);
+        pruning.turns = Turns::Requery;
         pruning
     };
     let converse = |refused: bool| {
-        let mut talk = chat(rules(16, Turns::Requery));
+        let mut talk = chat(rules(16));
         let first = [picture(3), Part::text("is there a dog?")];
         talk.ask(first).expect("asked").complete().expect("answered");
         if refused {
-            talk.set_pruning(Some(rules(576, Turns::Requery))).expect("rules");
+            talk.set_pruning(Some(rules(576))).expect("rules");
             let error = talk.ask([Part::text("dog ".repeat(2_000))]).err().expect("too long");
             assert!(matches!(error, Error::Context { .. }), "{error}");
         }

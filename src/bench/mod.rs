@@ -18,7 +18,7 @@ pub use step::StepCount;
 use crate::{
     config::ModelConfig,
     device::{Compute, Meter},
-    drop::{Keep, Pruning, prefill::PrefillFilter},
+    drop::{Admit, Keep, Pruning, prefill::PrefillFilter},
     error::{Error, Result},
     llava::Llava,
     model::{KeyValueCache, LlavaModel},
@@ -43,12 +43,15 @@ pub struct Bench<'a> {
     pub runs: usize,
     /// Decode steps of a run.
     pub steps: usize,
+    /// How budgets admit tokens.
+    pub admit: Admit,
 }
 
 impl Llava {
     /// A bench of this model with so many timed runs a setting, of so many decode steps each.
     pub fn bench(&self, runs: usize, steps: usize) -> Bench<'_> {
-        Bench { model: &self.model, config: &self.config, compute: self.compute(), runs, steps }
+        let (model, config, compute) = (&self.model, &self.config, self.compute());
+        Bench { model, config, compute, runs, steps, admit: Admit::default() }
     }
 }
 
@@ -116,7 +119,7 @@ impl Bench<'_> {
         mut each: impl FnMut(&Measured),
     ) -> Result<Vec<Measured>> {
         for budget in budgets {
-            let pruning = Pruning::mustdrop().keep(Keep::Tokens(*budget));
+            let pruning = self.pruning(*budget);
             pruning.check(self.config.vision.patches(), self.model.decoder.depth())?;
         }
         let mut found: Vec<Measured> = Vec::new();
@@ -138,7 +141,7 @@ impl Bench<'_> {
     ///
     /// As [`run`](Self::run).
     pub fn measure(&self, keep: Option<usize>) -> Result<Measured> {
-        let pruning = keep.map(|tokens| Pruning::mustdrop().keep(Keep::Tokens(tokens)));
+        let pruning = keep.map(|tokens| self.pruning(tokens));
         memory::reset_peak();
         // The first run builds what pipelines there are to build, and does not count unless it is the only one.
         let mut runs = Vec::new();
@@ -181,6 +184,13 @@ impl Bench<'_> {
             step: count,
             peak_bytes: memory::peak(),
         })
+    }
+
+    /// The rules of a budget.
+    fn pruning(&self, tokens: usize) -> Pruning {
+        let mut pruning = Pruning::mustdrop().keep(Keep::Tokens(tokens));
+        pruning.admit = self.admit;
+        pruning
     }
 
     /// Picture and prompt to the first token.

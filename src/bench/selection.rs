@@ -1,4 +1,4 @@
-//! The time that choosing tokens takes, from admission to the last filter.
+//! The time that choosing tokens takes: admission by coverage, and the filters.
 
 use std::time::{Duration, Instant};
 

@@ -15,6 +15,7 @@ use crate::{
     bench::{Bench, Measured},
     config::shapes::Shape,
     device::{Compute, DeviceInfo},
+    drop::Admit,
     error::Error,
     kernel::variants::Variants,
     memory::{self, MemoryLimit, ModelShape, Workload},
@@ -44,6 +45,10 @@ pub struct BenchCommand {
     /// Budgets in tokens; `dense` keeps everything, and comes first in any case
     #[arg(long, value_delimiter = ',', default_value = "dense,192,128,64", value_parser = budget)]
     keep: Vec<Option<usize>>,
+
+    /// How budgets admit tokens: coverage, or class, with windows merged
+    #[arg(long, value_name = "NAME", default_value_t = Admit::Coverage)]
+    admit: Admit,
 
     /// Leave the dense run out; ratios are then to the first budget
     #[arg(long)]
@@ -88,7 +93,7 @@ impl BenchCommand {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let Some(shape) = self.synthetic else {
             let llava = self.model.builder().build()?;
-            let bench = llava.bench(self.runs, self.steps);
+            let bench = Bench { admit: self.admit, ..llava.bench(self.runs, self.steps) };
             return self.print(&bench, self.model.name(), llava.weight_format());
         };
         let mut config = shape.config()?;
@@ -107,8 +112,14 @@ impl BenchCommand {
         let precision =
             memory::choose(weights, &shape_in_memory, compute.info(), &Workload::default(), limit)?;
         let model = LlavaModel::synthetic(&config, &compute, precision)?;
-        let bench =
-            Bench { model: &model, config: &config, compute: &compute, runs: self.runs, steps: self.steps };
+        let bench = Bench {
+            model: &model,
+            config: &config,
+            compute: &compute,
+            runs: self.runs,
+            steps: self.steps,
+            admit: self.admit,
+        };
         let name =
             if layers == all { shape.to_string() } else { format!("{shape}, {layers} of {all} layers") };
         self.print(&bench, name, precision.format())

@@ -23,7 +23,7 @@ use crate::{Chat, Error, Event, Part, Picture, Pruning, Report, cache_folder, re
 const COMMANDS: &str = "\
 /image FILE     show a picture with the next question
 /keep N|P%|off  keep so many vision tokens of the pictures shown from now on
-                (with --turns requery, of all pictures)
+                (with --turns requery, also of those shown under a budget before)
 /overlay FILE   draw what was kept of the picture shown last (PNG)
 /stats          what the last answer cost
 /new            forget the conversation

@@ -100,7 +100,7 @@ pub struct Eval {
 }
 
 /// Changes whenever this program's answers may: results of an earlier program are not gone on with then.
-const FORMAT: u64 = 3;
+const FORMAT: u64 = 4;
 
 /// Stages that are switched off together.
 #[derive(Debug, Clone)]
@@ -217,10 +217,8 @@ impl Eval {
             let layers = self.pruning_layers.iter();
             changes.extend(layers.map(|layers| Change { pruning_layers: layers.0.clone(), ..plain.clone() }));
             for Stages(stages) in &self.without {
+                // Where coverage admits tokens, no windows are merged anyway.
                 let is_on = |stage: &Stage| *stage != Stage::Merge || admit == Admit::Class;
-                if !stages.iter().all(is_on) {
-                    say!("by coverage, no windows are merged: --without merge changes nothing there");
-                }
                 let without: Vec<Stage> = stages.iter().copied().filter(is_on).collect();
                 changes.push(Change { without, ..plain.clone() });
             }
@@ -243,6 +241,10 @@ impl Eval {
             let names = self.policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ");
             let option = "--without, --admit, --merge or --pruning-layers";
             return Err(Error::argument(option, "mustdrop among --policies", names).into());
+        }
+        let merges = |stages: &Stages| stages.0.contains(&Stage::Merge);
+        if self.admit.contains(&Admit::Coverage) && self.without.iter().any(merges) {
+            say!("merge is left out of --without where coverage admits tokens: no windows are merged there");
         }
         let all = Setting::all(&self.policies, &self.changes(), &self.keep);
         let (mut fit, mut refused) = (Vec::new(), None);

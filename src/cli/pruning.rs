@@ -26,7 +26,7 @@ pub struct PruningArguments {
     admit: Option<Admit>,
 
     /// Merge alike windows in the vision tower, though coverage admits the tokens
-    #[arg(long, requires = "keep", conflicts_with = "without")]
+    #[arg(long, requires = "keep")]
     merge: bool,
 
     /// The paper's thresholds: retain-192, retain-128 or retain-64
@@ -78,6 +78,9 @@ impl PruningArguments {
             ("--without", !self.without.is_empty()),
             ("--reference", self.reference),
         ];
+        if self.merge && self.without.contains(&Stage::Merge) {
+            return Err(Error::argument("--merge", "no --without merge beside it", "both"));
+        }
         let own = is_mustdrop.into_iter().find(|(_, is_given)| *is_given);
         if let (Some((option, _)), Some(policy)) = (own, self.policy.filter(|p| *p != PolicyName::MustDrop)) {
             return Err(Error::argument(option, "--policy mustdrop", format!("--policy {policy}")));

@@ -67,17 +67,19 @@ impl fmt::Display for Keep {
     }
 }
 
-/// The tokens that enter the decoder, and those that go on behind each pruning layer.
+/// Of a picture of `patches` patches, `tokens` tokens behind the merge: those that enter the decoder, and those that go on behind
+/// each pruning layer.
 ///
 /// Their mean over the decoder's `layers` layers is `budget`, up to one token. How many enter, [`Admit`] says; from the first
 /// filter on the numbers fall by the same factor each time. The paper has no fixed budget, and lets all tokens in; here those
 /// that are not admitted are never computed. Without any filter, `budget` tokens enter.
 pub fn schedule(
     budget: usize,
+    patches: usize,
     tokens: usize,
     layers: usize,
     pruning_layers: &[usize],
-    (admit, patches): (Admit, usize),
+    admit: Admit,
 ) -> Vec<usize> {
     if budget >= tokens {
         return vec![tokens; pruning_layers.len() + 1];

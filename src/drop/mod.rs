@@ -238,8 +238,8 @@ impl Pruning {
     /// The paper's thresholds let all tokens in, and the tokens of merged windows are numbered like any others: so they are
     /// here. What a budget keeps out is most of a picture. Without its place, the rest would move together.
     pub(crate) fn keeps_places(&self) -> bool {
-        let drops_by_budget = self.keep.is_some() || self.policy != PolicyName::MustDrop;
-        drops_by_budget && self.positions == Positions::Original && self.order == RowOrder::Raster
+        let is_as_published = self.keep.is_none() && self.policy == PolicyName::MustDrop;
+        !is_as_published && self.positions == Positions::Original && self.order == RowOrder::Raster
     }
 
     /// Checks the rules for pictures of so many patches and a decoder of so many layers: every value in its range, and

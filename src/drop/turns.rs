@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Turns {
-    /// They stay dropped: only the new question is computed.
+    /// They stay dropped, and only the new question is computed; unless so many pictures come that positions are numbered
+    /// without gaps from then on: then everything is computed, and chosen, once more.
     #[default]
     Pin,
     /// They are back: the prompt is prefilled again, and the new question's text chooses. Under other rules than before, as a

@@ -185,11 +185,13 @@ impl fmt::Display for MemoryPlan {
 /// Bytes of what coverage admits tokens by: features, those without their mean, unit rows, and the likeness of each two.
 fn admission(shape: &ModelShape, pruning: &Pruning) -> u64 {
     let (patches, width) = (shape.config.vision.patches() as u64, shape.config.vision.hidden_size as u64);
-    if pruning.admits_by_coverage() || pruning.policy == PolicyName::Coverage {
-        4 * patches * (3 * width + patches)
-    } else {
-        0
-    }
+    let copies = match pruning.policy {
+        // One for the host, which forms the means.
+        PolicyName::CoverageMeans => 2,
+        PolicyName::Coverage => 1,
+        _ => u64::from(pruning.admits_by_coverage()),
+    };
+    copies.min(1) * 4 * patches * (3 * width + copies * patches)
 }
 
 /// Bytes of all weights, and the most that are in memory while they are loaded: a matrix is quantised from all its

@@ -130,7 +130,7 @@ pub(super) struct Dropping {
     pub keep: Option<Budget>,
     /// How a budget admits tokens: coverage or class.
     pub admit: Option<String>,
-    /// Whether alike windows are merged though coverage admits tokens.
+    /// Whether alike windows are merged; by default only where class admits.
     pub merge: Option<bool>,
     /// The paper's thresholds: retain-192, retain-128 or retain-64.
     pub preset: Option<String>,

@@ -1,7 +1,7 @@
 //! Ways to choose vision tokens: MustDrop and what it is compared with.
 //!
 //! A [`Policy`] only says what to keep. Everything else is the runtime's and the same for all of them: text is never
-//! dropped, tokens stay in the picture's order, positions, caches and accounts follow what was kept.
+//! dropped, tokens stay in the picture's order, caches and accounts follow what was kept, positions the picture.
 
 mod coverage;
 mod fastv;
@@ -25,7 +25,8 @@ use crate::{
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum PolicyName {
-    /// MustDrop (arXiv 2411.10803): merge in the tower, filter in the prefill, evict before decoding.
+    /// MustDrop (arXiv 2411.10803): merge in the tower, filter in the prefill, evict before decoding; under a budget, what
+    /// covers the picture enters.
     #[default]
     #[serde(rename = "mustdrop")]
     MustDrop,
@@ -103,7 +104,7 @@ pub trait Policy: fmt::Debug {
         false
     }
 
-    /// Whether the caches of layers before the last filter are cut to its survivors.
+    /// Whether the caches of the layers from the first filter's to the last's are cut to the last's survivors.
     fn evicts(&self) -> bool {
         false
     }

@@ -29,7 +29,7 @@ impl Policy for MustDrop {
             coverage::check(tokens)?;
         }
         let (budget, layers) = (keep.tokens(patches)?, self.layers(patches, depth));
-        Ok(Some(budget::schedule(budget, tokens, depth, &layers, (self.0.admit, patches))))
+        Ok(Some(budget::schedule(budget, patches, tokens, depth, &layers, self.0.admit)))
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
