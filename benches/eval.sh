@@ -62,7 +62,7 @@ for set in unseen-scenes unseen-style easy-vqa; do
 done
 # What each part brings, on the questions by which MustDrop's way to spend a budget was chosen.
 questions=$((questions < 400 ? questions : 400))
-measure validation ablation --policies none,mustdrop,coverage,coverage-means --merge --pruning-layers 1,5,3+7 \
+measure validation ablation --policies none,mustdrop,coverage-means --merge --pruning-layers 1,5,3+7 \
     --without filter,evict
 measure validation stages --policies none,mustdrop --admit class --without merge,filter,evict
 

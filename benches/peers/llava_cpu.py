@@ -83,12 +83,12 @@ class Transformers:
 class Mustdrop:
     """`mustdrop bench` in a process of its own, which runs once uncounted."""
 
-    def __init__(self, program, folder, weights, keep):
-        self.name = f"mustdrop, {weights}" + (f", --keep {keep}" if keep else "")
+    def __init__(self, program, folder, weights, keep, admit="coverage"):
+        self.name = f"mustdrop, {weights}" + (f", --keep {keep} --admit {admit}" if keep else "")
         model = [] if folder == EMBEDDED else ["--model", str(folder)]
         budget = ["--no-dense", "--keep", str(keep)] if keep else ["--keep", "dense"]
         self.command = [program, "bench", "--device", "cpu", "--weights", weights, "--json", "--runs", "1"]
-        self.command += ["--steps", str(STEPS), *model, *budget]
+        self.command += ["--steps", str(STEPS), "--admit", admit, *model, *budget]
 
     def run(self):
         found = subprocess.run(self.command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -123,12 +123,12 @@ def main():
     ours = lambda folder, *settings: [Mustdrop(args.mustdrop, folder, *setting) for setting in settings]
     if args.only != "mid":
         peers = [Transformers(EMBEDDED, torch.float32)]
-        peers += ours(EMBEDDED, ("f32", None), ("f16", None), ("f32", 64))
+        peers += ours(EMBEDDED, ("f32", None), ("f16", None), ("f32", 64), ("f32", 64, "class"))
         compare("Embedded model", peers, args.runs)
     if args.only != "embedded":
         mid_model(args.folder)
         peers = [Transformers(args.folder, torch.bfloat16)]
-        peers += ours(args.folder, ("q8", None), ("q4", None), ("q8", 64), ("q4", 64))
+        peers += ours(args.folder, ("q8", None), ("q4", None), ("q8", 64), ("q4", 64), ("q8", 64, "class"), ("q4", 64, "class"))
         compare("CLIP-L/336 and a Llama of 1.1 B", peers, args.runs)
 
 

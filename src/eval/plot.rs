@@ -8,14 +8,16 @@ use crate::drop::PolicyName;
 /// Width and height of the drawing.
 const SIZE: (u32, u32) = (480, 380);
 
-/// Colours that stay apart for readers who do not see all colours (Okabe and Ito).
-const COLOURS: [RGBColor; 6] = [
+/// Colours that stay apart for readers who do not see all colours (Okabe and Ito; their yellow darker, to be seen on white).
+const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 0, 0),
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(150, 140, 0),
 ];
 
 /// Draws the results as an SVG document.
