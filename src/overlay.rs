@@ -57,7 +57,7 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
         ["3 DECODE".to_owned(), format!("{last} tokens kept")],
     ];
     let life = lifetimes(report);
-    let has_picks = !report.picks.is_empty();
+    let (has_merged, has_picks) = (!report.merged_windows.is_empty(), !report.picks.is_empty());
     for (stage, caption) in captions.iter().enumerate() {
         let left = MARGIN + stage * (panel + MARGIN);
         for (line, text) in caption.iter().enumerate() {
@@ -82,7 +82,8 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
                     canvas.outline(report, patches, (left, top), 0, between(FIRST_PICK, LAST_PICK, share));
                 }
             }
-            for tokens in report.tokens.iter().filter(|patches| patches.len() > 1) {
+            // Means of what is alike, or of a grid, are no merged windows.
+            for tokens in report.tokens.iter().filter(|patches| has_merged && patches.len() > 1) {
                 canvas.outline(report, tokens, (left, top), usize::from(has_picks), MERGED);
             }
         }
@@ -92,13 +93,12 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
             }
         }
     }
-    let has_merged = !report.merged_windows.is_empty();
     let legend = [
-        ("merged window", MERGED, has_merged || !has_picks),
+        ("merged window", MERGED, has_merged),
         ("first pick", FIRST_PICK, has_picks),
         ("last pick", LAST_PICK, has_picks),
-        ("key token", KEY, true),
-        ("dark: dropped", DROPPED, true),
+        ("key token", KEY, !report.key_tokens.is_empty()),
+        ("dark: dropped", DROPPED, life.iter().any(|life| *life != Some(report.kept.len()))),
     ];
     let (mut x, y) = (MARGIN, MARGIN + 2 * (CHARACTER + MARGIN));
     for (text, colour, _) in legend.into_iter().filter(|(.., is_there)| *is_there) {

@@ -126,7 +126,8 @@ pub struct PictureReport {
     pub tokens: Vec<Vec<u32>>,
     /// The attention of `[CLS]` to each of them; empty where it was not asked for.
     pub class_attention: Vec<f32>,
-    /// Those that were picked because they cover the picture, the first pick first; empty where others were admitted.
+    /// Those that were picked because they cover the picture, the first pick first: all that entered, but where every token
+    /// enters, the protected ones alone. Empty where tokens were admitted in another way, or became means.
     pub picks: Vec<usize>,
     /// Indices of the protected tokens.
     pub key_tokens: Vec<usize>,

@@ -144,3 +144,17 @@ fn ctrl_c_stops_the_answer_and_keeps_the_session() {
     assert!(stderr.contains("(stopped)"), "{stderr}");
     assert!(!stderr.contains(" 400 "), "it was stopped before its 400 tokens: {stderr}");
 }
+
+#[test]
+fn requeried_pictures_are_whole_again_once_the_budget_is_off() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let question = "what is in the picture?";
+    let lines = [question, "/keep 200", question, "/stats", "/keep off", question, "/stats"];
+    let output =
+        session(folder.path(), &[&sample("sample_4.png"), "--keep", "16", "--turns", "requery"], &lines);
+    assert!(output.status.success());
+    let stderr = text(&output.stderr);
+    for part in ["212 of them vision (200.0 on average", "576 of them vision (576.0 on average"] {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+}

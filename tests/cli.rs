@@ -225,6 +225,7 @@ fn usage_errors_exit_with_2_and_name_what_was_expected() {
         ),
         (&["describe", &picture, "--merge", "--keep", "9", "--without", "merge"], &["--merge", "--without"]),
         (&["describe", &picture, "--merge"], &["--keep"]),
+        (&["describe", &picture, "--preset", "retain-64", "--admit", "class"], &["--admit", "--preset"]),
         (&["serve", "--keep", "64", "--turns", "requery"], &["--turns", "pin"]),
         (&["describe", &picture, "--weights", "q7"], &["q7", "f16"]),
         (&["describe", &picture, "--fit", "stretch"], &["stretch", "crop"]),

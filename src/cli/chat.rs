@@ -17,7 +17,11 @@ use super::{
     pruning::PruningArguments,
     write_whole,
 };
-use crate::{Chat, Error, Event, Part, Picture, Pruning, Report, cache_folder, report::PruningReport};
+use crate::{
+    Chat, Error, Event, Part, Picture, Pruning, Report, cache_folder,
+    drop::{PolicyName, Turns},
+    report::PruningReport,
+};
 
 /// What can be typed besides questions.
 const COMMANDS: &str = "\
@@ -194,6 +198,12 @@ impl Session {
 
     fn keep(&mut self, budget: &str) -> anyhow::Result<()> {
         let pruning = match budget {
+            // What an earlier budget kept out is to come back.
+            "off" if self.rules.turns == Turns::Requery => {
+                let mut everything = Pruning::policy(PolicyName::None);
+                everything.turns = Turns::Requery;
+                Some(everything)
+            }
             "off" => None,
             budget => Some(self.rules.clone().keep(budget.parse()?)),
         };

@@ -212,7 +212,7 @@ impl Eval {
             let plain = Change { admit, ..Change::default() };
             changes.push(plain.clone());
             if self.merge && admit == Admit::Coverage {
-                changes.push(Change { merge: true, ..plain.clone() });
+                changes.push(Change { merge: Some(true), ..plain.clone() });
             }
             let layers = self.pruning_layers.iter();
             changes.extend(layers.map(|layers| Change { pruning_layers: layers.0.clone(), ..plain.clone() }));
@@ -241,6 +241,9 @@ impl Eval {
             let names = self.policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ");
             let option = "--without, --admit, --merge or --pruning-layers";
             return Err(Error::argument(option, "mustdrop among --policies", names).into());
+        }
+        if self.merge && !self.admit.contains(&Admit::Coverage) {
+            say!("--merge is left out: by class, windows are merged anyway");
         }
         let merges = |stages: &Stages| stages.0.contains(&Stage::Merge);
         if self.admit.contains(&Admit::Coverage) && self.without.iter().any(merges) {

@@ -22,11 +22,11 @@ pub struct PruningArguments {
 
     /// How a budget admits and protects tokens: coverage, a few of everything in the picture, or class, those that [CLS] attends
     /// to [default: coverage]
-    #[arg(long, value_name = "NAME", requires = "keep")]
+    #[arg(long, value_name = "NAME", requires = "keep", conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
     admit: Option<Admit>,
 
     /// Merge alike windows in the vision tower, though coverage admits the tokens
-    #[arg(long, requires = "keep")]
+    #[arg(long, requires = "keep", conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
     merge: bool,
 
     /// The paper's thresholds: retain-192, retain-128 or retain-64
@@ -41,7 +41,7 @@ pub struct PruningArguments {
     #[arg(long, value_name = "A", requires = "global_thr")]
     individual_thr: Option<f32>,
 
-    /// Decoder layers, counted from 0, behind which tokens are dropped [default: 9 of 32; 2,6,10,14
+    /// Decoder layers, counted from 0, behind which tokens are dropped, as in 3,7 [default: 9 of 32; 2,6,10,14
     /// without --keep or by class; scaled]
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     pruning_layers: Option<Vec<usize>>,

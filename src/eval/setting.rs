@@ -27,8 +27,8 @@ pub struct Setting {
 pub struct Change {
     /// How tokens are admitted.
     pub admit: Admit,
-    /// Whether windows are merged though coverage admits tokens.
-    pub merge: bool,
+    /// As [`Pruning::merge`].
+    pub merge: Option<bool>,
     /// Stages that are switched off.
     pub without: Vec<Stage>,
     /// Other layers behind which tokens are dropped; none for the usual ones.
@@ -74,7 +74,7 @@ impl Setting {
         pruning.seed = seed;
         let Some(Change { admit, merge, without, pruning_layers }) = &self.change else { return pruning };
         pruning.admit = *admit;
-        pruning.merge = merge.then_some(true);
+        pruning.merge = *merge;
         pruning.pruning_layers = (!pruning_layers.is_empty()).then(|| pruning_layers.clone());
         pruning.without(without)
     }
@@ -86,7 +86,7 @@ impl Setting {
         if *admit != Admit::default() {
             way += &format!(" by {admit}");
         }
-        if *merge {
+        if *merge == Some(true) {
             way += " with merge";
         }
         if !pruning_layers.is_empty() {
