@@ -173,8 +173,8 @@ impl Conversation {
     /// The positions of all rows. Pictures leave gaps where tokens did not enter, unless the prompt would then reach into the
     /// last quarter of the context: for that many pictures, what entered is numbered without gaps, and all computed anew.
     fn place(&mut self, prompt: &PromptLayout, limit: usize) -> RowPositions {
-        let [with_gaps, without] = [true, false].map(|gaps| self.positions(prompt, gaps));
-        if with_gaps.end() == without.end() {
+        let with_gaps = self.positions(prompt, true);
+        if !with_gaps.leaves_gaps() {
             return with_gaps;
         }
         let leaves_gaps = with_gaps.end() as usize <= limit - limit / 4;
@@ -182,7 +182,7 @@ impl Conversation {
             self.forget();
             self.leaves_gaps = leaves_gaps;
         }
-        if leaves_gaps { with_gaps } else { without }
+        if leaves_gaps { with_gaps } else { self.positions(prompt, false) }
     }
 
     fn positions(&self, prompt: &PromptLayout, leaves_gaps: bool) -> RowPositions {
@@ -240,7 +240,7 @@ impl Conversation {
             self.forget();
             return 0;
         }
-        self.cache.forget_last(cut.len(), positions.starting_at(reused).first());
+        self.cache.forget_last(cut.len(), positions.at(reused));
         self.cached.truncate(reused);
         reused
     }

@@ -4,7 +4,7 @@
 use crate::common::attention_params;
 use mustdrop::oracle::{
     cost::Cost,
-    coverage::CoveragePickParams,
+    coverage::CoveragePicksParams,
     decode::{AttentionJoinParams, BestTokensParams, GatherRowsParams, MostLikelyParams},
     nn::{AttentionParams, NormParams, ProductParams, RotaryAppendParams},
     prefill::{CompactParams, GatherSurvivorsParams, SelectRowsParams, TextAttentionParams, TopKParams},
@@ -190,9 +190,9 @@ fn the_tower_and_the_next_token() {
 #[test]
 fn coverage() {
     // 576² pairs: a difference and a sum each. The likeness of each pair, and five numbers a token.
-    let round = CoveragePickParams { tokens: 576, round: 3, picks: 76 };
+    let round = CoveragePicksParams { tokens: 576, round: 3, picks: 76 };
     assert_eq!(round.cost(), Cost { flops: 663_552, bytes: 4 * (331_776 + 2_880) });
-    let last = CoveragePickParams { round: 76, ..round };
+    let last = CoveragePicksParams { round: 76, ..round };
     assert_eq!(last.cost(), Cost { flops: 0, bytes: 4 * 2_880 });
     // To keep 64 of 576 tokens of 1,024 numbers: likeness, and 76 rounds; beside a dense prefill of 7.6 TFLOP.
     let likeness = product(576, 1_024, 576, 0, 0).cost(32).flops;

@@ -6,7 +6,7 @@ use mustdrop::{
         variants::{Unpack, Variants},
         vision::{coverage_picks, likeness},
     },
-    oracle::coverage::{self as oracle, CoveragePickParams, coverage},
+    oracle::coverage::{self as oracle, CoveragePicksParams, coverage},
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn symmetric(seed: u64, tokens: usize) -> Vec<f32> {
 }
 
 fn expected(similarity: &[f32], tokens: usize, picks: usize) -> Vec<f32> {
-    let params = CoveragePickParams { tokens: tokens as u32, round: 0, picks: picks.min(tokens) as u32 };
+    let params = CoveragePicksParams { tokens: tokens as u32, round: 0, picks: picks.min(tokens) as u32 };
     let mut priority = vec![f32::NAN; tokens];
     oracle::coverage_picks(&params, similarity, &mut priority);
     priority

@@ -50,8 +50,9 @@ fn rows_stand_where_the_picture_has_them_wherever_a_pass_begins() {
             assert_eq!(read(&rest, &device), expected[first..], "from row {first} on");
             assert_eq!(rest.end(), 39);
             if let Some(first) = expected.get(first) {
-                assert!(rest.first() <= *first, "at least");
+                assert!(rest.at(0) <= *first, "at least");
             }
+            assert!(positions.leaves_gaps() && positions.at(first) == rest.at(0));
         }
     }
 }

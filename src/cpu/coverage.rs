@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use multiversion::multiversion;
 
-use crate::oracle::coverage::{CoveragePickParams, TIE};
+use crate::oracle::coverage::{CoveragePicksParams, TIE};
 
 /// Partial sums of a gain, as the shader has them: the same bits.
 const LANES: usize = 8;
@@ -39,7 +39,7 @@ impl Eq for Candidate {}
 
 /// See [`oracle::coverage_picks`](crate::oracle::coverage::coverage_picks), by lazy evaluation (Minoux 1978): a gain never
 /// grows, in float32 neither, so that what a token would have brought in an earlier round bounds what it brings now.
-pub fn coverage_picks(params: &CoveragePickParams, similarity: &[f32], priority: &mut [f32]) {
+pub fn coverage_picks(params: &CoveragePicksParams, similarity: &[f32], priority: &mut [f32]) {
     let (tokens, picks) = (params.tokens as usize, params.picks.min(params.tokens) as usize);
     priority.fill(0.0);
     let mut covered = vec![0.0; tokens];

@@ -1,13 +1,9 @@
 //! Which of a picture's tokens a budget lets into the decoder, and which it protects there.
 
-use std::{fmt, str::FromStr};
-
 use super::named;
-use crate::error::{Error, Result};
 
 /// How MustDrop admits and protects tokens under a budget.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Admit {
     /// Those that cover the picture: a few tokens of everything in it.
@@ -46,16 +42,4 @@ impl Admit {
     }
 }
 
-impl fmt::Display for Admit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Admit {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        named("--admit", Self::ALL, Self::as_str, text)
-    }
-}
+named!(Admit, "--admit");

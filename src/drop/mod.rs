@@ -94,13 +94,35 @@ impl FromStr for Preset {
     }
 }
 
-/// The one of `all` that is called `text`; else an error of `argument` with all names.
-fn named<T: Copy>(argument: &str, all: &[T], name: fn(T) -> &'static str, text: &str) -> Result<T> {
-    all.iter().copied().find(|one| name(*one) == text).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|one| name(*one)).collect();
-        Error::argument(argument, names.join(", "), format!("{text:?}"))
-    })
+/// Has the values of a type be written and read by their names, `as_str` of each in `ALL`; an unknown name is an error of
+/// `argument` with all of them.
+macro_rules! named {
+    ($type:ty, $argument:literal) => {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::error::Error;
+
+            fn from_str(text: &str) -> $crate::error::Result<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == text).ok_or_else(|| {
+                    let names: Vec<_> = Self::ALL.iter().map(|one| one.as_str()).collect();
+                    $crate::error::Error::argument($argument, names.join(", "), format!("{text:?}"))
+                })
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
 }
+use named;
 
 /// What is dropped, stage by stage. The default is the paper's method for about 192 tokens.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,13 +1,9 @@
 //! MustDrop's stages, by name: what can be switched off, to see what each of them does.
 
-use std::{fmt, str::FromStr};
-
 use super::{Pruning, named};
-use crate::error::{Error, Result};
 
 /// A stage of MustDrop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
     /// Merging windows of alike patches in the vision tower.
@@ -32,19 +28,7 @@ impl Stage {
     }
 }
 
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Stage {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        named("--without", Self::ALL, Self::as_str, text)
-    }
-}
+named!(Stage, "--without");
 
 impl Pruning {
     /// Switches stages off. Without the filter, a budget is met by what is admitted ([`Admit`](super::Admit)), and by merging

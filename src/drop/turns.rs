@@ -1,9 +1,6 @@
 //! What later turns of a conversation find of a picture.
 
-use std::{fmt, str::FromStr};
-
 use super::named;
-use crate::error::{Error, Result};
 
 /// What becomes of a picture's dropped tokens when a later question is asked about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,16 +28,4 @@ impl Turns {
     }
 }
 
-impl fmt::Display for Turns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Turns {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        named("--turns", Self::ALL, Self::as_str, text)
-    }
-}
+named!(Turns, "--turns");

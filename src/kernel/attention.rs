@@ -53,6 +53,11 @@ impl Window {
         window.map(|window| host_integers(&window.positions))
     }
 
+    /// Keeps the positions of these rows.
+    pub fn keep(&mut self, rows: Tensor<1, Int>) {
+        self.positions.inplace(|all| all.select(0, rows));
+    }
+
     /// What shaders take for a window's length.
     pub(super) fn tokens(window: Option<&Self>) -> u32 {
         window.map_or(0, |window| window.tokens)

@@ -46,7 +46,7 @@ pub const KERNELS: &[Kernel] = &[
     product::PRODUCT_TILE,
     product::QUANTISED_VECTOR,
     quantised::QUANTISED_ROWS,
-    vision::COVERAGE_PICK,
+    vision::COVERAGE_PICKS,
     vision::WINDOW_MERGE,
     vision::WINDOW_SIMILARITY,
 ];

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cpu,
     oracle::{
-        coverage::CoveragePickParams,
+        coverage::CoveragePicksParams,
         vision::{self as oracle, WindowMergeParams, WindowSimilarityParams},
     },
 };
@@ -21,10 +21,10 @@ use crate::{
 pub const WINDOW_SIMILARITY: Kernel = shader!("vision", "window_similarity", [64, 1, 1]);
 /// `shaders/vision/window_merge.wgsl`
 pub const WINDOW_MERGE: Kernel = shader!("vision", "window_merge", [64, 1, 1]);
-/// `shaders/vision/coverage_pick.wgsl`
-pub const COVERAGE_PICK: Kernel = shader!("vision", "coverage_pick", [256, 1, 1]);
+/// `shaders/vision/coverage_picks.wgsl`
+pub const COVERAGE_PICKS: Kernel = shader!("vision", "coverage_picks", [256, 1, 1]);
 
-/// Tokens whose gains a workgroup of [`COVERAGE_PICK`] computes.
+/// Tokens whose gains a workgroup of [`COVERAGE_PICKS`] computes.
 const COVERAGE_COLUMNS: u32 = 32;
 
 /// The mean cosine within every window; see [`oracle::window_similarity`]. `params.width` is that of `x`.
@@ -86,7 +86,7 @@ pub fn coverage_picks(likeness: &Tensor<2>, picks: usize) -> Tensor<1> {
     if picks == 0 {
         return Tensor::zeros([tokens], &likeness.device());
     }
-    let params = CoveragePickParams { tokens: tokens as u32, round: 0, picks: picks as u32 };
+    let params = CoveragePicksParams { tokens: tokens as u32, round: 0, picks: picks as u32 };
     let Some(likeness_on_adapter) = on_adapter(likeness) else {
         let mut priority = vec![0.0; tokens];
         cpu::coverage::coverage_picks(&params, &host(likeness), &mut priority);
@@ -95,8 +95,8 @@ pub fn coverage_picks(likeness: &Tensor<2>, picks: usize) -> Tensor<1> {
     let (sizes, all) = ([2 * tokens, 2 * tokens, tokens], params.tokens.div_ceil(COVERAGE_COLUMNS));
     let mut state = Vec::new();
     for round in 0..=params.picks {
-        let params = CoveragePickParams { round, ..params };
-        let mut launch = Launch::new(COVERAGE_PICK).floats(likeness_on_adapter.clone(), tokens * tokens);
+        let params = CoveragePicksParams { round, ..params };
+        let mut launch = Launch::new(COVERAGE_PICKS).floats(likeness_on_adapter.clone(), tokens * tokens);
         launch = match state.is_empty() {
             true => sizes.iter().fold(launch, |launch, size| launch.output([*size], DType::F32)),
             false => {

@@ -185,13 +185,14 @@ impl fmt::Display for MemoryPlan {
 /// Bytes of what coverage admits tokens by: features, those without their mean, unit rows, and the likeness of each two.
 fn admission(shape: &ModelShape, pruning: &Pruning) -> u64 {
     let (patches, width) = (shape.config.vision.patches() as u64, shape.config.vision.hidden_size as u64);
-    let copies = match pruning.policy {
+    let matrices = match pruning.policy {
         // One for the host, which forms the means.
         PolicyName::CoverageMeans => 2,
         PolicyName::Coverage => 1,
-        _ => u64::from(pruning.admits_by_coverage()),
+        _ if pruning.admits_by_coverage() => 1,
+        _ => return 0,
     };
-    copies.min(1) * 4 * patches * (3 * width + copies * patches)
+    4 * patches * (3 * width + matrices * patches)
 }
 
 /// Bytes of all weights, and the most that are in memory while they are loaded: a matrix is quantised from all its

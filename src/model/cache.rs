@@ -158,7 +158,7 @@ impl LayerCache {
         let [_, heads, width] = storage[0].dims();
         let index = integers(rows, [count], &storage[0].device());
         if let Some(window) = &mut self.window {
-            window.positions.inplace(|held| held.select(0, index.clone()));
+            window.keep(index.clone());
         }
         self.storage = Some(storage.map(|held| {
             let capacity = held.dims()[0];

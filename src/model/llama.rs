@@ -151,7 +151,7 @@ impl Decoder {
     ) -> Result<Tensor<2>> {
         let positions = positions.into();
         let past: Vec<usize> = cache.rows_per_layer();
-        let first_position = positions.first();
+        let first_position = positions.at(0);
         let mut rotary = self.rotary(&positions, &x.device());
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
@@ -173,9 +173,8 @@ impl Decoder {
                         }
                         false => {
                             let mut window = rotary.window;
-                            if let Some(Window { positions, .. }) = &mut window {
-                                let staying = survivors.rows.slice([0..survivors.count]);
-                                positions.inplace(|all| all.select(0, staying));
+                            if let Some(window) = &mut window {
+                                window.keep(survivors.rows.slice([0..survivors.count]));
                             }
                             Rotary { table, first: 0, window }
                         }
@@ -199,8 +198,8 @@ impl Decoder {
         let (mut table, mut window) = (self.rope.tensor(&positions, device), self.window(&positions, device));
         if let Some(index) = index {
             table = gather_rows(&table, &index);
-            if let Some(Window { positions, .. }) = &mut window {
-                positions.inplace(|all| all.select(0, index));
+            if let Some(window) = &mut window {
+                window.keep(index);
             }
         }
         Rotary { table, first: 0, window }

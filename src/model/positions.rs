@@ -76,14 +76,19 @@ impl RowPositions {
         Self { known: self.known[first..].to_vec(), chosen: chosen.collect(), end: self.end }
     }
 
-    /// The position of the first row, or what it is at least.
-    pub fn first(&self) -> u32 {
-        self.known.first().copied().unwrap_or(self.end)
+    /// The position of a row, or what it is at least; behind the last one, [`end`](Self::end).
+    pub fn at(&self, row: usize) -> u32 {
+        self.known.get(row).copied().unwrap_or(self.end)
     }
 
     /// The position behind the last row's.
     pub fn end(&self) -> u32 {
         self.end
+    }
+
+    /// Whether pictures take more positions than they have rows, where the first row's is 0.
+    pub fn leaves_gaps(&self) -> bool {
+        self.end as usize > self.known.len()
     }
 
     /// All positions, unless the device alone knows some.

@@ -3,7 +3,7 @@
 //! positions, as if no token between had been dropped.
 
 use super::{
-    coverage::CoveragePickParams,
+    coverage::CoveragePicksParams,
     decode::{AttentionJoinParams, BEST, BEST_OF, BestTokensParams, GatherRowsParams, MostLikelyParams},
     nn::{AttentionParams, NormParams, ProductParams, RotaryAppendParams},
     prefill::{CompactParams, GatherSurvivorsParams, SelectRowsParams, TextAttentionParams, TopKParams},
@@ -222,7 +222,7 @@ impl WindowSimilarityParams {
     }
 }
 
-impl CoveragePickParams {
+impl CoveragePicksParams {
     /// A difference and a sum for each pair; none where the last pick is found.
     pub fn cost(&self) -> Cost {
         let tokens = u64::from(self.tokens);

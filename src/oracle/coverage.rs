@@ -1,9 +1,9 @@
-//! Oracle of `shaders/vision/coverage_pick.wgsl`.
+//! Oracle of `shaders/vision/coverage_picks.wgsl`.
 
 /// Sizes of one round, laid out as the shader's uniform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct CoveragePickParams {
+pub struct CoveragePicksParams {
     /// Tokens of a picture.
     pub tokens: u32,
     /// The round, from 0 to `picks`.
@@ -40,7 +40,7 @@ pub fn coverage(similarity: &[f32], tokens: usize, chosen: &[usize]) -> f64 {
 ///
 /// - `similarity`: `[tokens, tokens]`, symmetric
 /// - `priority`: `[tokens]`: `picks` for the token picked first, 1 for the last, 0 for all others
-pub fn coverage_picks(params: &CoveragePickParams, similarity: &[f32], priority: &mut [f32]) {
+pub fn coverage_picks(params: &CoveragePicksParams, similarity: &[f32], priority: &mut [f32]) {
     let (tokens, picks) = (params.tokens as usize, params.picks.min(params.tokens) as usize);
     priority.fill(0.0);
     let mut covered = vec![0.0; tokens];

@@ -50,7 +50,7 @@ pub fn parameter_layout(name: &str) -> Option<ParameterLayout> {
         "attention_join" => layout!(decode::AttentionJoinParams { rows, heads, head_dim, tiles }),
         "best_tokens" => layout!(decode::BestTokensParams { count, is_paired }),
         "compact" => layout!(prefill::CompactParams { count, kept, offset }),
-        "coverage_pick" => layout!(coverage::CoveragePickParams { tokens, round, picks }),
+        "coverage_picks" => layout!(coverage::CoveragePicksParams { tokens, round, picks }),
         "float_vector" | "product_registers" | "product_tile" | "quantised_vector" => {
             layout!(nn::ProductParams {
                 start,

@@ -1,6 +1,6 @@
 //! The tokens that cover a picture best.
 
-use super::{Entry, Keep, Policy, Score, TowerTokens};
+use super::{Entry, Keep, Policy, Score, TowerTokens, at_once, highest};
 use crate::{
     drop::token_map::Group,
     error::{Error, Result},
@@ -22,7 +22,7 @@ pub(super) struct Coverage {
 impl Policy for Coverage {
     fn sizes(&self, patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
         check(tokens)?;
-        self.keep.map(|keep| Ok(vec![keep.tokens(patches)?.min(tokens)])).transpose()
+        at_once(self.keep, patches, tokens)
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
@@ -65,9 +65,8 @@ fn joined(tower: &TowerTokens<'_>, count: usize) -> Result<Vec<Group>> {
         (0..tokens).filter(|token| priority[*token] > 0.0).map(|token| Group::single(token as u32)).collect();
     for token in (0..tokens).filter(|token| priority[*token] == 0.0) {
         let like = |group: &Group| likeness[token * tokens + group.anchor as usize];
-        let nearest =
-            groups.iter_mut().reduce(|best, group| if like(group) > like(best) { group } else { best });
-        if let Some(group) = nearest {
+        let nearest = highest(&groups.iter().map(like).collect::<Vec<f32>>());
+        if let Some(group) = groups.get_mut(nearest) {
             group.members.push(token as u32);
         }
     }

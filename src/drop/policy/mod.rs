@@ -10,25 +10,18 @@ mod pool;
 mod random;
 mod visionzip;
 
-use std::{fmt, str::FromStr};
-
 use burn::tensor::Tensor;
 
 use super::{Keep, Pruning, named, token_map::Group};
-use crate::{
-    error::{Error, Result},
-    kernel::variants::Variants,
-};
+use crate::{error::Result, kernel::variants::Variants};
 
 /// The names of the policies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PolicyName {
     /// MustDrop (arXiv 2411.10803): merge in the tower, filter in the prefill, evict before decoding; under a budget, what
     /// covers the picture enters.
     #[default]
-    #[serde(rename = "mustdrop")]
     MustDrop,
     /// What covers the picture: a few tokens of everything in it.
     Coverage,
@@ -41,10 +34,8 @@ pub enum PolicyName {
     /// The means of a grid of windows, 3 x 3 patches each where no budget asks for others.
     Pool,
     /// FastV (arXiv 2403.06764): behind an early decoder layer, what the last token attends to.
-    #[serde(rename = "fastv")]
     FastV,
     /// After VisionZip (arXiv 2412.04467): what `[CLS]` attends to, and means of the rest.
-    #[serde(rename = "visionzip")]
     VisionZip,
 }
 
@@ -81,24 +72,12 @@ impl PolicyName {
     }
 }
 
-impl fmt::Display for PolicyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for PolicyName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        named("--policy", Self::ALL, Self::as_str, text)
-    }
-}
+named!(PolicyName, "--policy");
 
 /// A way to choose vision tokens.
 ///
 /// Scores stay on the device: a policy says how to judge, and the runtime selects there.
-pub trait Policy: fmt::Debug {
+pub trait Policy: std::fmt::Debug {
     /// Whether windows of alike patches become one token each inside the tower.
     fn merges(&self) -> bool {
         false
@@ -120,14 +99,14 @@ pub trait Policy: fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a budget that the policy cannot hit.
+    /// [`Error::Argument`](crate::Error::Argument) for a budget that the policy cannot hit.
     fn sizes(&self, patches: usize, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>>;
 
     /// Which of the tower's tokens enter the decoder; `count` is the first of [`sizes`](Self::sizes).
     ///
     /// # Errors
     ///
-    /// [`Error::Device`] if the device fails.
+    /// [`Error::Device`](crate::Error::Device) if the device fails.
     fn enter(&self, _tower: &TowerTokens<'_>, _count: usize) -> Result<Entry> {
         Ok(Entry::All)
     }
@@ -141,6 +120,16 @@ pub trait Policy: fmt::Debug {
     fn importance(&self) -> Importance {
         Importance::Sum
     }
+}
+
+/// The sizes of a policy that lets in what the budget has, and drops nothing later.
+fn at_once(keep: Option<Keep>, patches: usize, tokens: usize) -> Result<Option<Vec<usize>>> {
+    keep.map(|keep| Ok(vec![keep.tokens(patches)?.min(tokens)])).transpose()
+}
+
+/// The index of the highest value, the first of equals; 0 if there is none.
+fn highest(values: &[f32]) -> usize {
+    (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 
 /// What a policy sees of a picture behind the vision tower.

@@ -3,7 +3,7 @@
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Entry, Keep, Policy, TowerTokens};
+use super::{Entry, Keep, Policy, TowerTokens, at_once};
 use crate::{drop::token_map::Group, error::Result};
 
 /// Draws as many patches as the budget has, other ones for each picture and seed.
@@ -15,7 +15,7 @@ pub(super) struct Random {
 
 impl Policy for Random {
     fn sizes(&self, patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
-        self.keep.map(|keep| Ok(vec![keep.tokens(patches)?.min(tokens)])).transpose()
+        at_once(self.keep, patches, tokens)
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{Entry, Keep, Policy, TowerTokens};
+use super::{Entry, Keep, Policy, TowerTokens, at_once, highest};
 use crate::{drop::token_map::Group, error::Result, kernel};
 
 /// The paper's shares at 64 tokens: 54 dominant ones and 10 means.
@@ -19,7 +19,7 @@ pub(super) struct VisionZip {
 
 impl Policy for VisionZip {
     fn sizes(&self, patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
-        self.keep.map(|keep| Ok(vec![keep.tokens(patches)?.min(tokens)])).transpose()
+        at_once(self.keep, patches, tokens)
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
@@ -47,7 +47,7 @@ impl Policy for VisionZip {
         let mut around: Vec<Group> = centres.iter().copied().map(Group::single).collect();
         for (token, similarity) in rest.iter().zip(similarity.chunks_exact(means)) {
             if centres.binary_search(token).is_err() {
-                around[nearest(similarity)].members.push(*token);
+                around[highest(similarity)].members.push(*token);
             }
         }
         groups.append(&mut around);
@@ -59,9 +59,4 @@ impl Policy for VisionZip {
 fn normalised(rows: Tensor<2>) -> Tensor<2> {
     let length = (rows.clone() * rows.clone()).sum_dim(1).sqrt().clamp_min(1e-12);
     rows / length
-}
-
-/// The index of the highest value, the first of equals.
-fn nearest(similarity: &[f32]) -> usize {
-    (1..similarity.len()).fold(0, |best, i| if similarity[i] > similarity[best] { i } else { best })
 }

@@ -19,56 +19,38 @@ const LANES: u32 = 8u;    // partial sums of a column, WORKGROUP_SIZE / COLUMNS
 const TAKEN: f32 = -1.0;
 const TIE: f32 = 1.0 / 65536.0; // gains below the highest by less than this share of it are equal to it
 
-var<workgroup> best_gain: array<f32, WORKGROUP_SIZE>;
-var<workgroup> best_token: array<u32, WORKGROUP_SIZE>;
+var<workgroup> highest: atomic<u32>; // gain; bits of floats from 0 on are in the floats' order
+var<workgroup> first: atomic<u32>;   // token of that gain
 var<workgroup> tile: array<f32, WORKGROUP_SIZE>; // what is covered of so many tokens
 var<workgroup> sums: array<f32, WORKGROUP_SIZE>;
 
-// The highest gain of all threads'.
-fn highest_of(gain: f32, thread: u32) -> f32 {
-    best_gain[thread] = gain;
-    workgroupBarrier();
-    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            best_gain[thread] = max(best_gain[thread], best_gain[thread + half]);
-        }
-        workgroupBarrier();
-    }
-    return best_gain[0];
-}
-
-// The first token of all threads'.
-fn first_of(token: u32, thread: u32) -> u32 {
-    best_token[thread] = token;
-    workgroupBarrier();
-    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            best_token[thread] = min(best_token[thread], best_token[thread + half]);
-        }
-        workgroupBarrier();
-    }
-    return best_token[0];
-}
-
 // The token of the highest gain, the first of equals.
 fn pick(plane: u32, thread: u32) -> u32 {
-    var gain = TAKEN;
+    if thread == 0u {
+        atomicStore(&highest, 0u);
+        atomicStore(&first, params.tokens - 1u);
+    }
+    workgroupBarrier();
+    var gain = 0.0; // TAKEN is less
     for (var i = thread; i < params.tokens; i += WORKGROUP_SIZE) {
         gain = max(gain, gains[plane + i]);
     }
-    let least = highest_of(gain, thread) * (1.0 - TIE);
-    var token = params.tokens - 1u;
+    atomicMax(&highest, bitcast<u32>(gain));
+    workgroupBarrier();
+    let least = bitcast<f32>(atomicLoad(&highest)) * (1.0 - TIE);
     for (var i = thread; i < params.tokens; i += WORKGROUP_SIZE) {
         if gains[plane + i] >= least {
-            token = min(token, i);
+            atomicMin(&first, i);
+            break;
         }
     }
-    return first_of(token, thread);
+    workgroupBarrier();
+    return atomicLoad(&first);
 }
 
 // One workgroup for COLUMNS tokens. Every one of them finds the pick by itself: a round is one dispatch.
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn coverage_pick(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn coverage_picks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let tokens = params.tokens;
     let now = params.round % 2u * tokens;
     let before = tokens - now;
