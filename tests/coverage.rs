@@ -6,7 +6,7 @@ use mustdrop::{
         variants::{Unpack, Variants},
         vision::{coverage_picks, likeness},
     },
-    oracle::coverage::{self as oracle, CoveragePicksParams, coverage},
+    oracle::coverage::{self as oracle, CoveragePicksParams, TIE, coverage},
 };
 use proptest::prelude::*;
 
@@ -179,7 +179,9 @@ proptest! {
         let covered: Vec<f64> = (0..=tokens).map(|count| coverage(&similarity, tokens, &order[..count])).collect();
         let gains: Vec<f64> = covered.windows(2).map(|pair| pair[1] - pair[0]).collect();
         prop_assert!(gains.iter().all(|gain| *gain >= 0.0), "{gains:?}");
-        prop_assert!(gains.windows(2).all(|pair| pair[1] <= pair[0] + 1e-9), "{gains:?}");
+        // A pick may bring less than the best by the share below which gains are equal.
+        let best = |gain: f64| gain / (1.0 - f64::from(TIE)) + 1e-9;
+        prop_assert!(gains.windows(2).all(|pair| pair[1] <= best(pair[0])), "{gains:?}");
         prop_assert!((covered[tokens] - tokens as f64).abs() < 1e-9, "each token covers itself");
     }
 
