@@ -116,7 +116,14 @@ impl Conversation {
         let rows = self.rows(&prompt)?;
         let limit = self.llava.context_limit();
         if rows.len() >= limit {
-            return Err(Error::Context { tokens: rows.len(), limit });
+            return Err(self.llava.too_long(rows.len()));
+        }
+        if let Some(hint) = self.llava.tokenizer.model_max_length().filter(|hint| rows.len() > *hint) {
+            tracing::warn!(
+                tokens = rows.len(),
+                hint,
+                "longer than model_max_length in tokenizer_config.json"
+            );
         }
         let positions = self.place(&prompt, limit);
         let reused = self.reuse(&rows, &positions, pruning);

@@ -41,14 +41,16 @@ pub enum Error {
 
     /// A prompt is longer than the model can follow.
     #[error(
-        "the prompt has {tokens} tokens, expected fewer than the model's context of {limit}; ask a shorter question, show \
-         fewer pictures or start a new conversation"
+        "the prompt has {tokens} tokens, expected fewer than the model's context of {limit} ({said_by}); ask a \
+         shorter question, show fewer pictures or start a new conversation"
     )]
     Context {
         /// Tokens of the prompt.
         tokens: usize,
         /// Tokens that the model can follow, the answer's included.
         limit: usize,
+        /// What says so: a field and its file, or this program.
+        said_by: &'static str,
     },
 
     /// A model folder is missing, incomplete or inconsistent.

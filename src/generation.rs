@@ -10,6 +10,9 @@ use crate::{
 /// Tokens an answer may have where neither the caller nor the checkpoint says.
 const DEFAULT_NEW_TOKENS: usize = 512;
 
+/// Tokens among which transformers draws where a checkpoint that samples does not say.
+const TRANSFORMERS_TOP_K: usize = 50;
+
 /// Rules for one answer.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -38,9 +41,8 @@ impl GenerationOptions {
         }
         if defaults.do_sample {
             sampling.temperature = defaults.temperature.unwrap_or(1.0);
-            sampling.top_k = defaults.top_k.filter(|k| *k > 0);
-            // As with `top_k`, 0 means that nothing is cut off.
-            sampling.top_p = defaults.top_p.filter(|p| *p > 0.0);
+            sampling.top_k = Some(defaults.top_k.unwrap_or(TRANSFORMERS_TOP_K));
+            sampling.top_p = defaults.top_p;
         }
         Self {
             sampling,

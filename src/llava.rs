@@ -7,7 +7,7 @@ use crate::{
     config::{self, GenerationDefaults, ModelConfig},
     device::{Compute, DeviceInfo, DeviceSelect},
     drop::Pruning,
-    error::Result,
+    error::{Error, Result},
     image::{Fit, Preprocessor},
     kernel::variants::Variants,
     memory::{self, MemoryLimit, MemorySize, ModelShape, Workload},
@@ -120,8 +120,15 @@ impl Llava {
 
     /// The most tokens prompt and answer may have together.
     pub fn context_limit(&self) -> usize {
-        let tokenizer = self.tokenizer.model_max_length().unwrap_or(usize::MAX);
-        self.config.text.max_position_embeddings.min(tokenizer).min(MAX_ROWS)
+        self.config.text.max_position_embeddings.min(MAX_ROWS)
+    }
+
+    /// The error for a prompt of so many tokens.
+    pub(crate) fn too_long(&self, tokens: usize) -> Error {
+        let is_models = self.config.text.max_position_embeddings <= MAX_ROWS;
+        let said_by =
+            if is_models { "max_position_embeddings in config.json" } else { "this program's limit" };
+        Error::Context { tokens, limit: self.context_limit(), said_by }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How the next token is chosen from the logits.
 
+use std::ops::RangeInclusive;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -17,9 +19,9 @@ pub struct Sampling {
     pub repetition_penalty: f32,
     /// Divides the logits; 0 takes the most likely token and ignores the rules below.
     pub temperature: f32,
-    /// Keeps the `k` most likely tokens.
+    /// Keeps the `k` most likely tokens; 0 keeps all.
     pub top_k: Option<usize>,
-    /// Keeps the most likely tokens until their probabilities sum to `p` (arXiv 1904.09751).
+    /// Keeps the most likely tokens until their probabilities sum to `p` (arXiv 1904.09751), and at least one.
     pub top_p: Option<f32>,
     /// Seed of the generator that draws among what is kept. A conversation's answers go on with its numbers, so that what is
     /// asked again is answered differently; another seed begins anew.
@@ -34,6 +36,18 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// What `repetition_penalty` may be, in files as on the command line.
+    pub(crate) const PENALTIES: RangeInclusive<f32> = f32::MIN_POSITIVE..=f32::MAX;
+    /// What `temperature` may be.
+    pub(crate) const TEMPERATURES: RangeInclusive<f32> = 0.0..=f32::MAX;
+    /// What `top_p` may be.
+    pub(crate) const TOP_P: RangeInclusive<f32> = 0.0..=1.0;
+
+    /// How many tokens are kept, where that is limited.
+    fn most_kept(&self) -> Option<usize> {
+        self.top_k.filter(|k| *k > 0)
+    }
+
     /// Checks that every value lies in its range.
     ///
     /// # Errors
@@ -44,19 +58,16 @@ impl Sampling {
             if ok { Ok(()) } else { Err(Error::argument(name, expected, found.to_string())) }
         };
         let penalty = self.repetition_penalty;
-        check(penalty.is_finite() && penalty > 0.0, "repetition_penalty", "a number above 0", &penalty)?;
+        check(Self::PENALTIES.contains(&penalty), "repetition_penalty", "a number above 0", &penalty)?;
         let temperature = self.temperature;
         check(
-            temperature.is_finite() && temperature >= 0.0,
+            Self::TEMPERATURES.contains(&temperature),
             "temperature",
             "a number from 0 (greedy) up",
             &temperature,
         )?;
-        if let Some(k) = self.top_k {
-            check(k > 0, "top_k", "a whole number from 1 up", &k)?;
-        }
         if let Some(p) = self.top_p {
-            check(p > 0.0 && p <= 1.0, "top_p", "a number above 0, up to 1", &p)?;
+            check(Self::TOP_P.contains(&p), "top_p", "a number from 0 to 1", &p)?;
         }
         Ok(())
     }
@@ -91,10 +102,12 @@ impl Sampler {
 
     /// What of the logits [`next_among`](Self::next_among) has to see.
     pub fn needs(&self) -> Needs {
-        let Sampling { repetition_penalty, temperature, top_k, top_p, .. } = self.rules;
+        let Sampling { repetition_penalty, temperature, top_p, .. } = self.rules;
         match (repetition_penalty, temperature) {
             (1.0, 0.0) => Needs::MostLikely,
-            (1.0, temperature) if top_k.is_some() || top_p.is_some() => Needs::Candidates { temperature },
+            (1.0, temperature) if self.rules.most_kept().is_some() || top_p.is_some() => {
+                Needs::Candidates { temperature }
+            }
             _ => Needs::All,
         }
     }
@@ -150,7 +163,8 @@ impl Sampler {
     /// Draws among the most likely tokens: all there are or, with the mass of all, the first of them. `None` if the
     /// rules reach beyond those.
     fn draw(&mut self, ordered: &[(u32, f32)], mass_of_all: Option<f64>) -> Option<u32> {
-        let Sampling { temperature, top_k, top_p, .. } = self.rules;
+        let Sampling { temperature, top_p, .. } = self.rules;
+        let top_k = self.rules.most_kept();
         if mass_of_all.is_some() && top_k.is_some_and(|k| k > ordered.len()) {
             return None;
         }
@@ -168,7 +182,7 @@ impl Sampler {
         // A token belongs to the nucleus if the more likely ones alone do not fill it.
         let mut kept = 0;
         let mut mass = 0.0;
-        while kept < weights.len() && mass < nucleus {
+        while kept < weights.len() && (kept == 0 || mass < nucleus) {
             mass += weights[kept];
             kept += 1;
         }
@@ -267,9 +281,13 @@ mod tests {
         let top_k = drawn(Sampling { top_k: Some(2), ..hot.clone() }, &logits, 400);
         assert!(top_k.iter().all(|t| *t < 2) && top_k.contains(&1));
         // At temperature 1 the first token has 64 % of the mass, the second 24 %.
-        let cool = Sampling { temperature: 1.0, ..hot };
+        let cool = Sampling { temperature: 1.0, ..hot.clone() };
         let narrow = drawn(Sampling { top_p: Some(0.6), ..cool.clone() }, &logits, 400);
         assert!(narrow.iter().all(|t| *t == 0));
+        let one = drawn(Sampling { top_p: Some(0.0), ..hot.clone() }, &logits, 400);
+        assert!(one.iter().all(|t| *t == 0), "0 leaves the likeliest alone");
+        let all = drawn(Sampling { top_k: Some(0), ..hot }, &logits, 400);
+        assert!((0..4).all(|t| all.contains(&t)), "0 leaves all");
         let wide = drawn(Sampling { top_p: Some(0.7), ..cool }, &logits, 400);
         assert!(wide.iter().all(|t| *t < 2) && wide.contains(&1));
     }
@@ -320,8 +338,7 @@ mod tests {
             Sampling { repetition_penalty: f32::NAN, ..good.clone() },
             Sampling { temperature: -0.1, ..good.clone() },
             Sampling { temperature: f32::INFINITY, ..good.clone() },
-            Sampling { top_k: Some(0), ..good.clone() },
-            Sampling { top_p: Some(0.0), ..good.clone() },
+            Sampling { top_p: Some(-0.1), ..good.clone() },
             Sampling { top_p: Some(1.5), ..good.clone() },
             Sampling { top_p: Some(f32::NAN), ..good.clone() },
         ] {

@@ -251,6 +251,7 @@ impl Reader {
     /// Checks a file against what it should be; `None` if there is none.
     fn open(path: &Path, expected: Header) -> Result<Option<Self>, String> {
         let Some(map) = mmap::map(path).map_err(|error| error.to_string())? else { return Ok(None) };
+        let map = map.into_map();
         let Some((header, data)) = map.split_first_chunk::<{ Header::BYTES }>() else {
             return Err(format!("{} bytes are less than a header", map.len()));
         };

@@ -268,7 +268,14 @@ fn generation_defaults_fall_back_to_the_configuration() {
     let embedded = GenerationDefaults::from_files(&ModelFiles::embedded().expect("inside")).expect("valid");
     assert_eq!((embedded.eos_token_ids, embedded.max_new_tokens), (vec![2], Some(40)));
 
-    for (name, value) in [("temperature", json!(-1)), ("top_p", json!(1.5)), ("max_new_tokens", json!(0))] {
+    for (name, value) in [
+        ("temperature", json!(-1)),
+        ("top_p", json!(1.5)),
+        ("top_p", json!(-0.1)),
+        ("top_k", json!(-1)),
+        ("repetition_penalty", json!(0)),
+        ("max_new_tokens", json!(0)),
+    ] {
         let (_folder, files) =
             folder(&[("config.json", json!({})), ("generation_config.json", json!({ name: value }))]);
         let message = GenerationDefaults::from_files(&files).unwrap_err().to_string();
@@ -296,6 +303,28 @@ fn old_and_new_spellings_of_the_preprocessor_agree() {
 }
 
 #[test]
+fn what_the_processor_s_file_has_outranks_an_older_file_beside_it() {
+    let vision = parse(&json!({ "model_type": "llava" })).expect("defaults").vision;
+    let with_mean = |mean: f64| json!({ "size": 336, "crop_size": 336, "image_mean": mean });
+    for (processor, expected) in [
+        (json!({ "image_processor": with_mean(0.25) }), 0.25),
+        (json!({ "image_processor": null }), 0.75),
+        (json!({ "processor_class": "LlavaProcessor" }), 0.75),
+    ] {
+        let files = [("processor_config.json", processor), ("preprocessor_config.json", with_mean(0.75))];
+        let (_folder, files) = folder(&files);
+        assert_eq!(preprocessor(&files, &vision).expect("supported").mean, [expected; 3]);
+    }
+    let wrong = json!({ "image_processor": { "size": 224, "crop_size": 336 } });
+    let (_folder, files) = folder(&[("processor_config.json", wrong)]);
+    let message = preprocessor(&files, &vision).expect_err("refused").to_string();
+    assert!(
+        message.contains("processor_config.json: image_processor.size: expected at least 336"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_preprocessor_must_yield_the_square_that_the_tower_takes() {
     let vision = parse(&json!({ "model_type": "llava" })).expect("defaults").vision;
     let read = |config: Value| preprocessor(&folder(&[("preprocessor_config.json", config)]).1, &vision);
@@ -316,6 +345,12 @@ fn a_preprocessor_must_yield_the_square_that_the_tower_takes() {
 
     for (config, expected) in [
         (json!({}), "crop_size: expected a picture of 336x336 pixels"),
+        (
+            json!({ "crop_size": 336 }),
+            "size: expected at least 336 pixels, of which crop_size cuts 336 out, found none",
+        ),
+        (json!({ "crop_size": 336, "size": { "shortest_edge": 335 } }), "cuts 336 out, found 335"),
+        (json!({ "crop_size": 336, "size": { "height": 400, "width": 300 } }), "cuts 336 out, found 300"),
         (json!({ "size": 336, "do_center_crop": false }), "do_center_crop: expected a picture of 336x336"),
         (json!({ "size": { "height": 336, "width": 224 }, "do_center_crop": false }), "found 224x336"),
         (json!({ "size": { "longest_edge": 336 } }), "size: expected a number, a shortest_edge, or"),

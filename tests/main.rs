@@ -25,6 +25,7 @@ mod generate;
 mod gguf;
 mod golden;
 #[cfg(feature = "hub")]
+mod headers;
 mod hub;
 mod library;
 mod masked;

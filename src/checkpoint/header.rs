@@ -1,15 +1,19 @@
 //! The header of a safetensors file, checked in full before anything relies on it.
 //!
-//! `safetensors` checks that the tensors lie one behind the other without gap or overlap and that shape, type
-//! and length agree. Added here: names that occur twice (it keeps the last), sums of lengths that overflow (it
-//! panics or wraps), empty dimensions, and messages that say what to do.
+//! `safetensors` checks that the tensors lie one behind the other without hole or overlap and that shape, type
+//! and length agree. Added here: which tensors do not, names that occur twice (it keeps the last), sums of lengths
+//! that overflow (it panics or wraps), empty dimensions, and messages that say what to do.
 
-use std::{collections::BTreeMap, fmt, ops::Range};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    ops::Range,
+};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{Error as _, MapAccess, Visitor},
 };
 
 use super::quoted;
@@ -53,7 +57,9 @@ pub(super) fn parse(file: &[u8]) -> Result<Vec<Entry>, String> {
             file.len()
         ));
     };
-    let Header(infos) = serde_json::from_slice(header)
+    // A copy, since the file may be written to while its header is read.
+    let header = header.to_vec();
+    let Header(infos) = serde_json::from_slice(&header)
         .map_err(|error| format!("damaged header: {error}; download it again"))?;
     let (names, metadata) = check_layout(infos)?;
     check_length(data_start, metadata.data_len(), file.len())?;
@@ -64,9 +70,35 @@ fn check_layout(infos: BTreeMap<String, TensorInfo>) -> Result<(Vec<String>, Met
     let names = infos.keys().cloned().collect();
     let mut infos: Vec<_> = infos.into_iter().collect();
     infos.sort_by_key(|(_, info)| info.data_offsets);
+    check_order(&infos).map_err(|problem| format!("damaged header: {problem}; download it again"))?;
     let metadata = Metadata::new(None, infos)
         .map_err(|error| format!("damaged header: {}; download it again", quoted(&error.to_string())))?;
     Ok((names, metadata))
+}
+
+/// Each tensor begins where the one before it ends.
+fn check_order(infos: &[(String, TensorInfo)]) -> Result<(), String> {
+    let (mut before, mut end) = (None, 0);
+    for (name, info) in infos {
+        let (start, next_end) = info.data_offsets;
+        let name = quoted(name);
+        match before {
+            Some(before) if start < end => {
+                return Err(format!(
+                    "tensors {before} and {name} overlap, from byte {start} to {end} of the data"
+                ));
+            }
+            Some(before) if start > end => {
+                return Err(format!(
+                    "a hole between tensors {before} and {name}, from byte {end} to {start} of the data"
+                ));
+            }
+            None if start > 0 => return Err(format!("a hole before tensor {name}, of {start} bytes")),
+            _ => {}
+        }
+        (before, end) = (Some(name), next_end);
+    }
+    Ok(())
 }
 
 fn check_length(data_start: usize, data_length: usize, file_length: usize) -> Result<(), String> {
@@ -114,7 +146,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let mut infos = BTreeMap::new();
         while let Some(name) = members.next_key::<String>()? {
             if name == "__metadata__" {
-                members.next_value::<IgnoredAny>()?;
+                members.next_value::<Option<HashMap<String, String>>>()?;
                 continue;
             }
             let info = members.next_value()?;

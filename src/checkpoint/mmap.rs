@@ -8,7 +8,9 @@
 //! - What decides about control flow and sizes (the header) is copied out and checked once; afterwards the
 //!   bytes are only ever read as numbers, for which every bit pattern is a value. A file changed under the
 //!   program gives wrong weights, as it would have a moment earlier.
-//! - A file cut short gives SIGBUS on access to the lost pages: the program ends, no memory is corrupted.
+//! - A file cut short gives SIGBUS on access to the lost pages: the program ends, no memory is corrupted. [`Mapping`] says
+//!   before a tensor is read whether the file still is as long as it was, so that this takes a cut in that very moment. A
+//!   file that is replaced by another (renamed over it, as downloads are) stays mapped as it was.
 #![allow(unsafe_code)]
 
 use std::{fs::File, io, ops::Range, path::Path};
@@ -18,15 +20,53 @@ use memmap2::{Mmap, MmapOptions};
 use super::files::open_regular;
 use crate::error::{Error, Result};
 
+/// A file in memory, held open.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    map: Mmap,
+    file: File,
+}
+
+impl Mapping {
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The mapping alone.
+    pub fn into_map(self) -> Mmap {
+        self.map
+    }
+
+    /// Whether nobody has cut the file meanwhile; else what there is to say about it.
+    pub fn check_length(&self) -> Result<(), String> {
+        match self.file.metadata() {
+            Ok(found) if found.len() < self.map.len() as u64 => Err(format!(
+                "the file had {} bytes when it was opened and has {} now: somebody writes to it; load the model again \
+                 when it is whole",
+                self.map.len(),
+                found.len()
+            )),
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("cannot be read any more: {error}")),
+        }
+    }
+
+    /// Lets the system take back the memory behind `range`.
+    pub fn release(&self, range: Range<usize>) {
+        release(&self.map, range);
+    }
+}
+
 /// Maps a file; `None` if there is none.
-pub(crate) fn map(path: &Path) -> Result<Option<Mmap>> {
+pub(crate) fn map(path: &Path) -> Result<Option<Mapping>> {
     let Some((file, length)) = open_regular(path)? else { return Ok(None) };
     if length == 0 {
         return Err(Error::model(path, "the file is empty; download it again"));
     }
     // SAFETY: as the module's documentation argues.
     let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
-    Ok(Some(map))
+    Ok(Some(Mapping { map, file }))
 }
 
 /// Maps `length` bytes of a file that this process wrote, from `start` on; what it writes behind them is not in the map.

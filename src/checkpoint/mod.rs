@@ -39,10 +39,13 @@ pub use tensor::{StoredDtype, StoredTensor};
 ///
 /// A tensor has the same name here whichever version of transformers saved it: `vision_tower.…`,
 /// `multi_modal_projector.linear_1.…`, `language_model.…` (without `model.`), `lm_head.weight`.
+#[derive(Default)]
 pub struct Checkpoint {
     root: PathBuf,
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Location>,
+    /// Tensors that an index puts into a file that has them not.
+    promised: BTreeMap<String, String>,
 }
 
 /// What a stored tensor is and where it lies.
@@ -65,8 +68,9 @@ impl Checkpoint {
     /// [`Error::Model`] naming every file that is missing, or the file that is damaged or cut short, or the
     /// tensor that is stored twice; [`Error::Io`] if a file cannot be mapped.
     pub fn open(files: &ModelFiles) -> Result<Self> {
-        let mut checkpoint = Self { root: files.root(), shards: Vec::new(), tensors: BTreeMap::new() };
-        for (shard, entries) in shards::open(files)? {
+        let opened = shards::open(files)?;
+        let mut checkpoint = Self { root: files.root(), promised: opened.promised, ..Self::default() };
+        for (shard, entries) in opened.shards {
             checkpoint.shards.push(shard);
             for header::Entry { name: stored_name, dtype, shape, range } in entries {
                 let name = names::canonical(&stored_name).into_owned();
@@ -108,20 +112,22 @@ impl Checkpoint {
     /// The tensor of that canonical name.
     ///
     /// # Errors
-    /// [`Error::Model`] if it is missing or not of a float type.
+    /// [`Error::Model`] if it is missing or not of a float type, or its file was cut since it was opened.
     pub fn tensor(&self, name: &str) -> Result<StoredTensor<'_>> {
         let found = self.tensors.get_key_value(name).and_then(|(name, location)| {
-            let bytes = self.shards.get(location.shard)?.bytes().get(location.range.clone())?;
-            Some((name, location, bytes))
+            let shard = self.shards.get(location.shard)?;
+            let bytes = shard.bytes().get(location.range.clone())?;
+            Some((name, location, shard, bytes))
         });
-        let Some((name, location, bytes)) = found else {
+        let Some((name, location, shard, bytes)) = found else {
             return Err(Error::model(&self.root, format!("tensor {name} is missing")));
         };
+        shard.check_length().map_err(|problem| Error::model(self.root.join(&shard.file), problem))?;
         let dtype = location.dtype.map_err(|found| {
             Error::model(&self.root, format!("tensor {name}: expected F32, F16 or BF16, found {found}"))
         })?;
         let bytes = location.in_order(bytes);
-        Ok(StoredTensor { name, dtype, shape: Cow::Borrowed(&location.shape), bytes })
+        Ok(StoredTensor { file: &self.root, name, dtype, shape: Cow::Borrowed(&location.shape), bytes })
     }
 
     /// A number that tells checkpoints apart: from every tensor's name and size, and a sample of its values.

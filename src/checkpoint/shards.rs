@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use memmap2::Mmap;
 use serde::Deserialize;
 
 use super::{
     ModelFiles,
     files::is_plain_file_name,
     header::{self, Entry},
-    listed, mmap, quoted,
+    listed,
+    mmap::{self, Mapping},
+    names, quoted,
 };
 use crate::error::{Error, Result};
 
@@ -23,27 +24,35 @@ pub(super) struct Shard {
 }
 
 enum ShardBytes {
-    Mapped(Mmap),
+    Mapped(Mapping),
     Embedded(&'static [u8]),
 }
 
 impl Shard {
     /// A file that is mapped already.
-    pub fn mapped(file: String, map: Mmap) -> Self {
+    pub fn mapped(file: String, map: Mapping) -> Self {
         Self { file, bytes: ShardBytes::Mapped(map) }
     }
 
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
-            ShardBytes::Mapped(map) => map,
+            ShardBytes::Mapped(map) => map.bytes(),
             ShardBytes::Embedded(bytes) => bytes,
+        }
+    }
+
+    /// Whether the file still is as long as it was.
+    pub fn check_length(&self) -> Result<(), String> {
+        match &self.bytes {
+            ShardBytes::Mapped(map) => map.check_length(),
+            ShardBytes::Embedded(_) => Ok(()),
         }
     }
 
     /// Lets the system take back the memory behind `range`, if it is a file's.
     pub fn release(&self, range: std::ops::Range<usize>) {
         if let ShardBytes::Mapped(map) = &self.bytes {
-            mmap::release(map, range);
+            map.release(range);
         }
     }
 
@@ -67,18 +76,34 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Opens every file of the checkpoint: all that are listed are there, and hold what the index says.
-pub(super) fn open(files: &ModelFiles) -> Result<Vec<(Shard, Vec<Entry>)>> {
+/// The files of a checkpoint.
+#[derive(Default)]
+pub(super) struct Opened {
+    /// Each with its tensors.
+    pub shards: Vec<(Shard, Vec<Entry>)>,
+    /// Tensors, by canonical name, that the index puts into a file, and none has. Whoever needs one says so.
+    pub promised: BTreeMap<String, String>,
+}
+
+/// Opens every file of the checkpoint. All that are listed are there, but for those in which nothing is that any model needs.
+pub(super) fn open(files: &ModelFiles) -> Result<Opened> {
     if files.has(SINGLE) {
-        return Ok(vec![Shard::open(files, SINGLE.to_owned())?]);
+        return Ok(Opened { shards: vec![Shard::open(files, SINGLE.to_owned())?], ..Opened::default() });
     }
     match read_index(files)? {
         Some(index) => {
-            let shards = open_all(files, index.weight_map.values().cloned().collect(), INDEX)?;
-            check_index(files, &index, &shards)?;
-            Ok(shards)
+            let needed = index
+                .weight_map
+                .iter()
+                .filter(|(tensor, file)| files.has(file) || !names::is_harmless(&names::canonical(tensor)));
+            let shards = open_all(files, needed.map(|(_, file)| file.clone()).collect(), INDEX)?;
+            let promised = promised(index, &shards);
+            Ok(Opened { shards, promised })
         }
-        None => open_all(files, numbered_shards(files)?, "the file names' own count"),
+        None => {
+            let shards = open_all(files, numbered_shards(files)?, "the file names' own count")?;
+            Ok(Opened { shards, ..Opened::default() })
+        }
     }
 }
 
@@ -114,27 +139,12 @@ fn read_index(files: &ModelFiles) -> Result<Option<Index>> {
     }
 }
 
-fn check_index(files: &ModelFiles, index: &Index, shards: &[(Shard, Vec<Entry>)]) -> Result<()> {
-    let stored: HashSet<(&str, &str)> = shards
-        .iter()
-        .flat_map(|(shard, entries)| entries.iter().map(|entry| (entry.name.as_str(), shard.file.as_str())))
-        .collect();
-    let absent: Vec<_> = index
-        .weight_map
-        .iter()
-        .filter(|(tensor, file)| !stored.contains(&(tensor.as_str(), file.as_str())))
-        .map(|(tensor, file)| format!("{} in {}", quoted(tensor), quoted(file)))
-        .collect();
-    if absent.is_empty() {
-        return Ok(());
-    }
-    let problem = format!(
-        "{} tensors are not in the file that weight_map puts them into: {}; the files are of different \
-         downloads, download the model again",
-        absent.len(),
-        listed(&absent, ", "),
-    );
-    Err(Error::model(files.path(INDEX), problem))
+/// What the index names and no file has.
+fn promised(index: Index, shards: &[(Shard, Vec<Entry>)]) -> BTreeMap<String, String> {
+    let entries = shards.iter().flat_map(|(_, entries)| entries);
+    let stored: HashSet<&str> = entries.map(|entry| entry.name.as_str()).collect();
+    let absent = index.weight_map.into_iter().filter(|(tensor, _)| !stored.contains(tensor.as_str()));
+    absent.map(|(tensor, file)| (names::canonical(&tensor).into_owned(), file)).collect()
 }
 
 /// Every file of the sequence `model-00001-of-0000N.safetensors` that one found file belongs to.

@@ -1,6 +1,6 @@
 //! A tensor as it is stored, and its conversion to what the model computes with.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range, path::Path};
 
 use half::{
     bf16, f16,
@@ -62,6 +62,8 @@ impl fmt::Display for StoredDtype {
 /// A tensor as it is stored: little-endian numbers, or blocks of them, in row-major order, at any alignment.
 #[derive(Clone, Debug)]
 pub struct StoredTensor<'a> {
+    /// Of the checkpoint, for messages.
+    pub(super) file: &'a Path,
     pub(super) name: &'a str,
     pub(super) dtype: StoredDtype,
     pub(super) shape: Cow<'a, [usize]>,
@@ -106,8 +108,38 @@ impl<'a> StoredTensor<'a> {
         };
         let inner = self.shape.iter().skip(1).copied();
         let shape = std::iter::once(range.len()).chain(inner).collect();
-        let (name, dtype) = (self.name, self.dtype);
-        Ok(StoredTensor { name, dtype, shape: Cow::Owned(shape), bytes: Cow::Borrowed(bytes) })
+        let Self { file, name, dtype, .. } = *self;
+        Ok(StoredTensor { file, name, dtype, shape: Cow::Owned(shape), bytes: Cow::Borrowed(bytes) })
+    }
+
+    /// Checks that all numbers are finite: one that is not would turn every answer to nothing.
+    ///
+    /// # Errors
+    /// [`Error::Model`] with the tensor and such a number.
+    pub fn finite(self) -> Result<Self> {
+        let bytes = self.bytes.as_ref();
+        // A number is infinite or none at all if all bits of its exponent are set.
+        let is_finite = match self.dtype {
+            StoredDtype::F32 => {
+                all(bytes.as_chunks().0, |bytes| u32::from_le_bytes(*bytes) & 0x7F80_0000 != 0x7F80_0000)
+            }
+            StoredDtype::F16 => {
+                all(bytes.as_chunks().0, |bytes| u16::from_le_bytes(*bytes) & 0x7C00 != 0x7C00)
+            }
+            StoredDtype::BF16 => {
+                all(bytes.as_chunks().0, |bytes| u16::from_le_bytes(*bytes) & 0x7F80 != 0x7F80)
+            }
+            StoredDtype::Blocks(format) => all(&format.to_f32(bytes), |number| number.is_finite()),
+        };
+        if is_finite {
+            return Ok(self);
+        }
+        let numbers = self.to_f32();
+        let number = numbers.iter().find(|number| !number.is_finite()).unwrap_or(&f32::NAN);
+        let name = self.name;
+        let problem =
+            format!("tensor {name}: expected finite numbers, found {number}; the checkpoint is damaged");
+        Err(Error::model(self.file, problem))
     }
 
     /// All numbers as float32, exactly.
@@ -139,18 +171,23 @@ impl<'a> StoredTensor<'a> {
     /// [`Self::to_f32`] of [`Self::rows`].
     ///
     /// # Errors
-    /// As [`Self::rows`].
+    /// As [`Self::rows`] and [`Self::finite`].
     pub fn rows_f32(&self, range: Range<usize>) -> Result<Vec<f32>> {
-        Ok(self.rows(range)?.to_f32())
+        Ok(self.rows(range)?.finite()?.to_f32())
     }
 
     /// [`Self::to_f16`] of [`Self::rows`].
     ///
     /// # Errors
-    /// As [`Self::rows`].
+    /// As [`Self::rows`] and [`Self::finite`].
     pub fn rows_f16(&self, range: Range<usize>) -> Result<Vec<f16>> {
-        Ok(self.rows(range)?.to_f16())
+        Ok(self.rows(range)?.finite()?.to_f16())
     }
+}
+
+/// Whether `is_fine` holds for all items. Looks at every one of a block, so that it can look at several at once.
+fn all<T>(items: &[T], is_fine: impl Fn(&T) -> bool) -> bool {
+    items.chunks(BLOCK).all(|block| block.iter().fold(true, |fine, item| fine & is_fine(item)))
 }
 
 fn bf16_to_f32(number: &bf16) -> f32 {

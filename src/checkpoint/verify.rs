@@ -31,7 +31,11 @@ impl Checkpoint {
         let mut wanted = HashSet::new();
         for (name, shape) in expected {
             match self.tensors.get(&name) {
-                None => misfits.missing.push(format!("{name} {shape:?}")),
+                None => {
+                    let promise = self.promised.get(&name);
+                    let promise = promise.map(|file| format!(" (the index puts it into {})", quoted(file)));
+                    misfits.missing.push(format!("{name} {shape:?}{}", promise.unwrap_or_default()));
+                }
                 Some(found) if found.shape != shape => {
                     misfits.misshaped.push(format!("{name}: expected {shape:?}, found {:?}", found.shape));
                 }

@@ -15,7 +15,7 @@ pub struct GenerationArguments {
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
 
-    /// Choose among the K likeliest tokens (with a temperature above 0)
+    /// Choose among the K likeliest tokens, 0: among all (with a temperature above 0)
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
 

@@ -1,7 +1,9 @@
 //! How a model's maker wants it to generate.
 
+use std::ops::RangeInclusive;
+
 use super::{fields, fields::Fields, limits};
-use crate::{checkpoint::ModelFiles, error::Result};
+use crate::{checkpoint::ModelFiles, error::Result, sample::Sampling};
 
 /// The defaults in `generation_config.json`, with the special tokens of `config.json` behind them.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,9 +19,9 @@ pub struct GenerationDefaults {
     pub do_sample: bool,
     /// Divides the logits before the softmax; 0 takes the likeliest token.
     pub temperature: Option<f32>,
-    /// How many of the likeliest tokens may be drawn; 0 is every one.
+    /// How many of the likeliest tokens may be drawn; 0 is every one, and none said is 50 in transformers.
     pub top_k: Option<usize>,
-    /// Probability mass of the likeliest tokens that may be drawn.
+    /// Probability mass of the likeliest tokens that may be drawn; 0 leaves the likeliest alone.
     pub top_p: Option<f32>,
     /// What the logits of tokens already there are divided by (if positive) or multiplied with.
     pub repetition_penalty: Option<f32>,
@@ -56,10 +58,10 @@ impl GenerationDefaults {
             },
             max_new_tokens: generation.optional_count("max_new_tokens", 1..=limits::POSITIONS)?,
             do_sample: generation.flag("do_sample", false)?,
-            temperature: optional_f32(&generation, "temperature", 0.0, 1e3)?,
+            temperature: optional_f32(&generation, "temperature", Sampling::TEMPERATURES)?,
             top_k: generation.optional_count("top_k", 0..=limits::VOCABULARY)?,
-            top_p: optional_f32(&generation, "top_p", 0.0, 1.0)?,
-            repetition_penalty: optional_f32(&generation, "repetition_penalty", 1e-3, 1e3)?,
+            top_p: optional_f32(&generation, "top_p", Sampling::TOP_P)?,
+            repetition_penalty: optional_f32(&generation, "repetition_penalty", Sampling::PENALTIES)?,
         })
     }
 }
@@ -74,6 +76,7 @@ fn first_tokens(sources: [&Fields; 3], name: &str) -> Result<Option<Vec<u32>>> {
     Ok(None)
 }
 
-fn optional_f32(fields: &Fields, name: &str, least: f64, most: f64) -> Result<Option<f32>> {
-    Ok(fields.optional_number(name, least..=most)?.map(|number| number as f32))
+fn optional_f32(fields: &Fields, name: &str, range: RangeInclusive<f32>) -> Result<Option<f32>> {
+    let range = f64::from(*range.start())..=f64::from(*range.end());
+    Ok(fields.optional_number(name, range)?.map(|number| number as f32))
 }

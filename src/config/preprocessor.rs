@@ -1,4 +1,4 @@
-//! How pictures become pixel values: `preprocessor_config.json`, or the same within `processor_config.json`.
+//! How pictures become pixel values: `processor_config.json`, where it has an `image_processor`, or `preprocessor_config.json`.
 
 use std::ops::RangeInclusive;
 
@@ -44,12 +44,15 @@ const PROCESSORS: [(&str, Family); 10] = [
 
 /// Reads how the model wants its pictures; CLIP's way at the tower's size if no file says.
 ///
+/// Where both files do, transformers takes what is within `processor_config.json`: it writes that alone, and leaves a
+/// `preprocessor_config.json` of an older version as it is.
+///
 /// # Errors
 /// [`Error::Model`](crate::error::Error::Model) naming a field whose value is malformed or not supported, or
 /// if the outcome is not the `image_size` square that the vision tower takes.
 pub fn preprocessor(files: &ModelFiles, vision: &VisionConfig) -> Result<Preprocessor> {
     for (name, member) in
-        [("preprocessor_config.json", None), ("processor_config.json", Some("image_processor"))]
+        [("processor_config.json", Some("image_processor")), ("preprocessor_config.json", None)]
     {
         let Some(json) = files.read(name)? else { continue };
         let path = files.path(name);
@@ -164,8 +167,18 @@ fn read_channels(
     }
 }
 
-/// Whatever a picture's shape, the outcome must be the square that the vision tower takes.
+/// Whatever a picture's shape, the outcome must be the square that the vision tower takes, cut out of what it is resized to.
 fn check_outcome(config: &Fields, preprocessor: &Preprocessor, side: usize) -> Result<()> {
+    let least = match preprocessor.resize {
+        Resize::ShortestEdge(edge) => edge,
+        Resize::Exact { height, width } => height.min(width),
+    };
+    if preprocessor.crop == Some((side, side)) && least < side {
+        let found = if config.has("size") { "found" } else { "found none, which means" };
+        let problem =
+            format!("expected at least {side} pixels, of which crop_size cuts {side} out, {found} {least}");
+        return Err(config.problem("size", problem));
+    }
     let (name, outcome) = match (preprocessor.crop, &preprocessor.resize, &preprocessor.fit) {
         (Some(crop), ..) => ("crop_size", Some(crop)),
         (None, Resize::Exact { height, width }, _) => ("size", Some((*height, *width))),

@@ -133,7 +133,7 @@ impl Tokenizer {
         TextStream::new(Arc::clone(&self.plain))
     }
 
-    /// The longest sequence that `tokenizer_config.json` allows, in tokens.
+    /// The longest sequence that `tokenizer_config.json` speaks of, in tokens: a hint, which the model need not know of.
     pub fn model_max_length(&self) -> Option<usize> {
         self.model_max_length
     }

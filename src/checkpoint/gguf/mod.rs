@@ -13,8 +13,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use memmap2::Mmap;
-
 use super::{Checkpoint, Location, mmap, quoted, shards::Shard};
 use crate::error::{Error, Result};
 use cursor::Cursor;
@@ -35,7 +33,7 @@ const DEFAULT_ALIGNMENT: usize = 32;
 /// A GGUF file whose header was checked: every tensor lies in the file, apart from all others.
 pub struct Gguf {
     path: PathBuf,
-    map: Mmap,
+    map: mmap::Mapping,
     metadata: BTreeMap<String, Value>,
     tensors: Vec<TensorInfo>,
 }
@@ -51,7 +49,7 @@ impl Gguf {
         let Some(map) = mmap::map(&path)? else {
             return Err(Error::model(path, "no such file; expected a model in the GGUF format"));
         };
-        let (metadata, tensors) = parse(&map).map_err(|problem| Error::model(&path, problem))?;
+        let (metadata, tensors) = parse(map.bytes()).map_err(|problem| Error::model(&path, problem))?;
         Ok(Self { path, map, metadata, tensors })
     }
 
@@ -143,8 +141,7 @@ impl Checkpoint {
     pub fn from_gguf(gguf: Gguf, head_dim: usize) -> Result<Self> {
         let Gguf { path, map, tensors, .. } = gguf;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut checkpoint =
-            Self { root: path, shards: vec![Shard::mapped(file, map)], tensors: BTreeMap::new() };
+        let mut checkpoint = Self { root: path, shards: vec![Shard::mapped(file, map)], ..Self::default() };
         for TensorInfo { name, dtype, shape, range } in tensors {
             let Some(canonical) = names::canonical(&name) else {
                 let problem = match name.as_str() {
