@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Everything the library can fail with.
 ///
 /// Grouped by who has to act: the caller (`Argument`, `Picture`, `Prompt`, `Context`), the keeper of the model
-/// folder (`Model`), or the machine (`Device`, `Memory`, `Io`).
+/// folder (`Model`, `Refused`), or the machine (`Device`, `Memory`, `Io`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -59,6 +59,15 @@ pub enum Error {
         /// The folder or the file inside it.
         path: PathBuf,
         /// What is wrong and what to do about it.
+        problem: String,
+    },
+
+    /// A checkpoint's chat template says no to a conversation.
+    #[error("{}: {problem}", path.display())]
+    Refused {
+        /// The file with the template.
+        path: PathBuf,
+        /// What it says.
         problem: String,
     },
 
@@ -128,7 +137,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Argument { .. } | Self::Picture { .. } | Self::Prompt(_) | Self::Context { .. } => 2,
-            Self::Model { .. } => 3,
+            Self::Model { .. } | Self::Refused { .. } => 3,
             Self::Device { .. } => 4,
             Self::Memory { .. } => 5,
             Self::Cancelled => 130,

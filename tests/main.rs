@@ -47,4 +47,5 @@ mod serve;
 mod shaders;
 mod shell;
 mod smollm2;
+mod templates;
 mod turns;

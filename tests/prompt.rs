@@ -144,6 +144,16 @@ fn the_templates_file_outranks_the_configuration() {
         readable(&tokenizer.prompt(&[user(&["hi"])]).expect("a prompt"))
     };
     assert_eq!(prompt(), "[<s>]USER: [0]\nhi ASSISTANT:");
+    let templates = [
+        json!({ "default": "P{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}", "rag": "wrong" }),
+        json!([{ "name": "default", "template": "P{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}" }]),
+        json!("P{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}"),
+    ];
+    for template in templates {
+        let processor = json!({ "processor_class": "LlavaProcessor", "chat_template": template });
+        std::fs::write(folder.path().join("processor_config.json"), processor.to_string()).expect("writable");
+        assert_eq!(prompt(), "[<s>]P[0]hi");
+    }
     let in_json =
         json!({ "chat_template": "J{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}" });
     std::fs::write(folder.path().join("chat_template.json"), in_json.to_string()).expect("writable");
@@ -173,6 +183,7 @@ fn broken_templates_are_refused_with_their_file_and_reason() {
         ("hello", "expected a chat template that writes a picture as one <image>"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}<image>", "expected a chat template"),
         ("{{ unknown_function() }}", "unknown"),
+        ("{{ 'x' | indent(18446744073709551615) }}", "fuel"),
     ] {
         let message = bytes_tokenizer(Some(template)).expect_err(template).to_string();
         assert!(
@@ -183,7 +194,7 @@ fn broken_templates_are_refused_with_their_file_and_reason() {
     let demanding = "{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('no answers') }}{% endif %}<image>{{ m.content[1].text }}{% endfor %}";
     let tokenizer = bytes_tokenizer(Some(demanding)).expect("it works for a question");
     let error = tokenizer.prompt(&[user(&["a"]), assistant("b")]).expect_err("raised");
-    assert!(matches!(&error, Error::Prompt(message) if message.contains("no answers")), "{error}");
+    assert!(matches!(&error, Error::Refused { .. }) && error.to_string().contains("no answers"), "{error}");
 }
 
 #[test]

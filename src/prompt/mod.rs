@@ -1,5 +1,11 @@
 //! Conversations, and the prompts that a model's chat template makes of them.
 
+mod dialect;
+mod filters;
+#[doc(hidden)]
+pub mod jinja;
+mod json;
+mod python;
 mod template;
 
 pub(crate) use template::{ChatTemplate, SpecialTokens};

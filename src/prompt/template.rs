@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use minijinja::{Environment, ErrorKind, context, syntax::SyntaxConfig, value::Serde};
-use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Value, json};
 
-use super::{Role, Turn, TurnPart};
+use super::{
+    Role, Turn, TurnPart,
+    jinja::{Failure, Jinja},
+};
 use crate::{
     checkpoint::ModelFiles,
     error::{Error, Result},
@@ -24,9 +25,6 @@ const VICUNA: &str = "\
     {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif -%}";
-
-/// Steps a template may take: thousands of turns, and no endless loop.
-const FUEL: u64 = 10_000_000;
 
 /// The template's field in JSON files.
 const FIELD: &str = "chat_template";
@@ -47,7 +45,7 @@ pub(crate) struct SpecialTokens {
 /// A chat template, known to work.
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
-    environment: Environment<'static>,
+    jinja: Jinja,
     origin: PathBuf,
     style: ContentStyle,
     tokens: SpecialTokens,
@@ -63,7 +61,7 @@ enum ContentStyle {
 }
 
 impl ChatTemplate {
-    /// The template of a folder: `chat_template.jinja`, `chat_template.json`, the one in
+    /// The template of a folder: `chat_template.jinja`, `chat_template.json`, the one in `processor_config.json` or in
     /// `tokenizer_config.json`, or Vicuna v1 where there is none.
     ///
     /// # Errors
@@ -71,9 +69,8 @@ impl ChatTemplate {
     /// [`Error::Model`] if the template is no valid Jinja, or does not write what it is given.
     pub fn from_files(files: &ModelFiles, tokens: SpecialTokens) -> Result<Self> {
         let (source, origin) = find(files)?.unwrap_or((VICUNA.to_owned(), BUILT_IN.into()));
-        let environment = environment(&source)
-            .map_err(|error| Error::model(&origin, format!("not a valid chat template: {error}")))?;
-        let mut template = Self { environment, origin, style: ContentStyle::Parts, tokens };
+        let jinja = Jinja::new(&source).map_err(|problem| Error::model(&origin, problem))?;
+        let mut template = Self { jinja, origin, style: ContentStyle::Parts, tokens };
         if let Err(parts) = template.probe() {
             template.style = ContentStyle::Text;
             if template.probe().is_err() {
@@ -87,7 +84,8 @@ impl ChatTemplate {
     fn probe(&self) -> Result<(), String> {
         const QUESTION: &str = "what is shown";
         let parts = vec![TurnPart::Image, TurnPart::Text(QUESTION.into())];
-        let rendered = self.try_render(&[Turn { role: Role::User, parts }])?;
+        let rendered =
+            self.try_render(&[Turn { role: Role::User, parts }]).map_err(|failure| failure.problem)?;
         let images = rendered.matches(&self.tokens.image).count();
         let is_dump = rendered.contains("\"type\"") || rendered.contains("'type'");
         if images == 1 && rendered.contains(QUESTION) && !is_dump {
@@ -103,30 +101,30 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// [`Error::Prompt`] with the template's own complaint.
+    /// [`Error::Refused`] with the template's own complaint, [`Error::Model`] where it fails.
     pub fn render(&self, turns: &[Turn]) -> Result<String> {
-        self.try_render(turns)
-            .map_err(|problem| Error::Prompt(format!("{}: {problem}", self.origin.display())))
+        self.try_render(turns).map_err(|Failure { problem, is_refusal }| match is_refusal {
+            true => Error::Refused { path: self.origin.clone(), problem },
+            false => Error::model(&self.origin, problem),
+        })
     }
 
-    fn try_render(&self, turns: &[Turn]) -> Result<String, String> {
+    fn try_render(&self, turns: &[Turn]) -> Result<String, Failure> {
         let messages: Vec<Value> = turns
             .iter()
             .map(|turn| json!({ "role": turn.role, "content": self.content(&turn.parts) }))
             .collect();
-        let variables = context! {
-            messages => Serde(messages),
-            add_generation_prompt => true,
-            bos_token => self.tokens.bos.as_str(),
-            eos_token => self.tokens.eos.as_str(),
-            pad_token => self.tokens.pad.as_str(),
-            unk_token => self.tokens.unk.as_str(),
-            image_token => self.tokens.image.as_str(),
-        };
-        self.environment
-            .get_template(FIELD)
-            .and_then(|template| template.render(variables))
-            .map_err(|error| format!("the chat template fails: {error}"))
+        self.jinja.render(json!({
+            "messages": messages,
+            "tools": null,
+            "documents": null,
+            "add_generation_prompt": true,
+            "bos_token": self.tokens.bos,
+            "eos_token": self.tokens.eos,
+            "pad_token": self.tokens.pad,
+            "unk_token": self.tokens.unk,
+            "image_token": self.tokens.image,
+        }))
     }
 
     fn content(&self, parts: &[TurnPart]) -> Value {
@@ -150,20 +148,7 @@ impl ChatTemplate {
     }
 }
 
-/// Jinja as transformers sets it up.
-fn environment(source: &str) -> Result<Environment<'static>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_unknown_method_callback(unknown_method_callback);
-    environment.set_fuel(Some(FUEL));
-    environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
-    environment.add_template_owned(FIELD, without_generation_marks(source))?;
-    Ok(environment)
-}
-
-/// The source of the folder's template, and the file it is from.
+/// The source of the folder's template, and the file it is from: the first of the places where transformers looks.
 fn find(files: &ModelFiles) -> Result<Option<(String, PathBuf)>> {
     if let Some(bytes) = files.read("chat_template.jinja")? {
         let path = files.path("chat_template.jinja");
@@ -171,7 +156,7 @@ fn find(files: &ModelFiles) -> Result<Option<(String, PathBuf)>> {
             .map_err(|_| Error::model(&path, "expected UTF-8 text, found other bytes"))?;
         return Ok(Some((source, path)));
     }
-    for name in ["chat_template.json", "tokenizer_config.json"] {
+    for name in ["chat_template.json", "processor_config.json", "tokenizer_config.json"] {
         let Some(bytes) = files.read(name)? else { continue };
         let path = files.path(name);
         let json: Value = serde_json::from_slice(&bytes)
@@ -179,13 +164,12 @@ fn find(files: &ModelFiles) -> Result<Option<(String, PathBuf)>> {
         let source = match json.get(FIELD) {
             None | Some(Value::Null) => continue,
             Some(Value::String(source)) => Some(source),
-            Some(Value::Array(named)) => named_default(named),
-            Some(_) => None,
+            Some(named) => named_default(named),
         };
         let Some(source) = source else {
             return Err(Error::model(
                 path,
-                "chat_template: expected a text, or a list with one called `default`, found neither",
+                "chat_template: expected a text, or several of which one is called `default`, found neither",
             ));
         };
         return Ok(Some((source.clone(), path)));
@@ -193,31 +177,18 @@ fn find(files: &ModelFiles) -> Result<Option<(String, PathBuf)>> {
     Ok(None)
 }
 
-/// The template called `default` in a list of named ones, or the only one.
-fn named_default(named: &[Value]) -> Option<&String> {
-    let default = named.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"));
-    match default.or(named.first())?.get("template")? {
+/// The template called `default` among named ones, or the first: a list of names and templates, or an object of them.
+fn named_default(named: &Value) -> Option<&String> {
+    let template = match named {
+        Value::Array(list) => {
+            let is_default = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some("default");
+            list.iter().find(is_default).or(list.first())?.get("template")?
+        }
+        Value::Object(object) => object.get("default").or(object.values().next())?,
+        _ => return None,
+    };
+    match template {
         Value::String(source) => Some(source),
         _ => None,
     }
-}
-
-/// `source` with transformers' own `{% generation %}` blocks, which mark what to train on, made transparent.
-fn without_generation_marks(source: &str) -> String {
-    let mut plain = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(open) = rest.find("{%") {
-        let (before, tag) = rest.split_at(open);
-        let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
-        let (tag, after) = tag.split_at(end);
-        let name = tag.trim_matches(['{', '}', '%', '-', '+', ' ', '\t', '\r', '\n']);
-        plain += before;
-        match name {
-            "generation" => plain += &tag.replace("generation", "if true"),
-            "endgeneration" => plain += &tag.replace("endgeneration", "endif"),
-            _ => plain += tag,
-        }
-        rest = after;
-    }
-    plain + rest
 }

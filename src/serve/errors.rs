@@ -69,9 +69,11 @@ impl ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::Argument { .. } | Error::Picture { .. } | Error::Prompt(_) | Error::Context { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Error::Argument { .. }
+            | Error::Picture { .. }
+            | Error::Prompt(_)
+            | Error::Refused { .. }
+            | Error::Context { .. } => StatusCode::BAD_REQUEST,
             Error::Model { .. }
             | Error::Device { .. }
             | Error::Memory { .. }
