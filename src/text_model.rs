@@ -16,7 +16,7 @@ use crate::{
     memory::{self, Stored},
     model::{Decoder, KeyValueCache, MAX_ROWS, load_text},
     sample::most_likely,
-    tokenizer,
+    tokenizer::{self, Library},
     weights::{Precision, WeightFormat},
 };
 
@@ -38,7 +38,7 @@ const LOGIT_ROWS: usize = 32;
 pub struct TextModel {
     decoder: Decoder,
     config: TextConfig,
-    tokenizer: Option<tokenizers::Tokenizer>,
+    tokenizer: Option<Library>,
     end_token: Option<u32>,
     parameters: u64,
     compute: Compute,
@@ -141,9 +141,7 @@ impl TextModel {
     /// [`Error::Model`] if the file has no tokenizer that is supported: byte-level BPE (`gpt2`) that splits text as
     /// GPT-2 or SmolLM does.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.tokenizer()?.encode_fast(text, false);
-        let encoding = encoding.map_err(|error| Error::Prompt(format!("encode the text: {error}")))?;
-        Ok(encoding.get_ids().to_vec())
+        self.tokenizer()?.encode(text, false).map_err(|problem| Error::model(&self.path, problem))
     }
 
     /// The text of tokens, control tokens left out.
@@ -152,11 +150,10 @@ impl TextModel {
     ///
     /// As [`encode`](Self::encode).
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let text = self.tokenizer()?.decode(ids, true);
-        text.map_err(|error| Error::Prompt(format!("decode the tokens: {error}")))
+        self.tokenizer()?.decode(ids).map_err(|problem| Error::model(&self.path, problem))
     }
 
-    fn tokenizer(&self) -> Result<&tokenizers::Tokenizer> {
+    fn tokenizer(&self) -> Result<&Library> {
         self.tokenizer.as_ref().ok_or_else(|| {
             let problem = "expected a tokenizer of the model gpt2 with the splitting gpt-2 or smollm, found none; \
                            give token ids instead of texts";

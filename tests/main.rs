@@ -48,4 +48,5 @@ mod shaders;
 mod shell;
 mod smollm2;
 mod templates;
+mod tokenizers;
 mod turns;

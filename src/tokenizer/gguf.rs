@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::Library;
 use crate::{
     checkpoint::gguf::{Gguf, Value},
     error::{Error, Result},
@@ -20,7 +21,7 @@ const USER_DEFINED: i64 = 4;
 ///
 /// # Errors
 /// [`Error::Model`] if there is one and it is inconsistent.
-pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Option<tokenizers::Tokenizer>> {
+pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Option<Library>> {
     let text = |key| match gguf.get(key) {
         Some(Value::Text(text)) => Some(text.as_str()),
         _ => None,
@@ -51,9 +52,9 @@ pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Option<tokenizers::Tokenizer>> {
         "decoder": byte_level,
         "model": { "type": "BPE", "vocab": vocabulary, "merges": merges },
     });
-    serde_json::from_value(tokenizer)
+    Library::from_json(tokenizer)
         .map(Some)
-        .map_err(|error| invalid(format!("{TOKENS}, {MERGES}: not a valid tokenizer: {error}")))
+        .map_err(|problem| invalid(format!("{TOKENS}, {MERGES}: {problem}")))
 }
 
 fn texts(gguf: &Gguf, key: &str) -> Result<Vec<String>> {

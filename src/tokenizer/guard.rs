@@ -1,127 +1,93 @@
-//! An encoder whose special tokens no user can spell.
+//! Keeps users from spelling special tokens.
 //!
-//! A prompt is one text, tokenised as a whole, in which the template's `<image>` is a special token and the same
-//! seven letters typed by a user are not. The encoder therefore knows every added token only by a private
-//! spelling made of Unicode noncharacters. What people said is marked, a noncharacter behind every visible
-//! one; in the rendered template, unmarked spellings of added tokens become private ones, and the marks go.
+//! A prompt is one text, tokenised as a whole, in which the template's `<image>` is a special token and the same seven
+//! letters typed by a user are not. Where nobody spells one, the text goes to the tokenizer as it is. Where somebody does,
+//! what was said is marked with a Unicode noncharacter inside each such spelling; in the rendered template, spellings without
+//! a mark become private ones, the marks go, and the text goes to a second tokenizer, which knows special tokens by their
+//! private spellings only.
+//!
+//! Tokens that are added but not special (`<box>`) may be typed by anybody, as in transformers.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
+use tokenizers::AddedToken;
 
-use super::parse_json;
-use crate::error::{Error, Result};
+use super::library::Library;
 
-/// Stands behind every character of what people said.
+/// Stands inside spellings of special tokens in what people said, behind the first letter.
 const MARK: char = '\u{FDD0}';
+/// Stands at the ends of what people said, where what is beside it may complete a spelling.
+const EDGE: char = '\u{FDD3}';
 /// Delimiters of a private spelling.
 const OPEN: char = '\u{FDD1}';
 const CLOSE: char = '\u{FDD2}';
-/// Noncharacters that texts from outside may not contain.
+/// Noncharacters that marked texts may not contain otherwise.
 const RESERVED: std::ops::RangeInclusive<char> = '\u{FDD0}'..='\u{FDEF}';
 
-/// `text` with a mark behind every character that is not white space, so that none of it, not even together
-/// with what a template puts around it, spells an added token.
-///
-/// White space stays bare for the sake of templates that trim.
-pub(super) fn mark(text: &str) -> String {
-    let mut marked = String::with_capacity(4 * text.len());
-    for character in text.chars() {
-        marked.push(if RESERVED.contains(&character) { char::REPLACEMENT_CHARACTER } else { character });
-        if !character.is_whitespace() {
-            marked.push(MARK);
-        }
-    }
-    marked
-}
-
-/// The encoder.
+/// The tokens that nobody may say, those with the longest spelling first.
 #[derive(Debug)]
-pub(super) struct Guard {
-    tokenizer: tokenizers::Tokenizer,
-    /// Spellings and ids of the added tokens, longest first.
-    added: Vec<(String, u32)>,
-}
+pub(super) struct Spellings(Vec<(AddedToken, u32)>);
 
-impl Guard {
-    /// Makes the encoder from the contents of `tokenizer.json`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Model`] if an added token is malformed or its id is not the one the file says.
-    pub fn new(json: &[u8], path: &Path) -> Result<Self> {
-        let mut json = parse_json(json, path)?;
-        check(&json).map_err(|problem| Error::model(path, problem))?;
-        // A prompt is never cut or filled up behind the user's back; transformers resets these too.
-        for field in ["truncation", "padding"] {
-            json[field] = Value::Null;
+impl Spellings {
+    pub fn new(mut tokens: Vec<(AddedToken, u32)>) -> Self {
+        tokens.sort_by_key(|(token, _)| std::cmp::Reverse(token.content.len()));
+        Self(tokens)
+    }
+
+    /// Whether a text has one of them, or ends or begins with a part that what stands beside it may complete.
+    pub fn are_in(&self, text: &str) -> bool {
+        !self.places(text).is_empty()
+    }
+
+    /// `text` with marks, so that no part of it spells a special token, not even together with what stands beside it.
+    pub fn mark(&self, text: &str) -> String {
+        let places = self.places(text);
+        let mut marked = String::with_capacity(text.len() + MARK.len_utf8() * places.len());
+        let ends = text.char_indices().map(|(at, character)| (at, Some(character)));
+        for (at, character) in ends.chain([(text.len(), None)]) {
+            marked.extend(places.get(&at));
+            let is_reserved = character.is_some_and(|character| RESERVED.contains(&character));
+            marked.extend(if is_reserved { Some(char::REPLACEMENT_CHARACTER) } else { character });
         }
-        let mut added = Vec::new();
-        for token in json.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
-            let id = token.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-            let content = token.get("content").and_then(Value::as_str).filter(|content| !content.is_empty());
-            let (Some(id), Some(content)) = (id, content) else {
-                return Err(Error::model(
-                    path,
-                    format!("added_tokens: expected an id and a content, found {token}"),
-                ));
-            };
-            added.push((content.to_owned(), id));
-            token["content"] = private(id).into();
-            token["normalized"] = false.into();
-        }
-        let names: HashMap<&str, u32> = added.iter().map(|(content, id)| (content.as_str(), *id)).collect();
-        if let Some(model) = json.get_mut("model") {
-            rename(model, &names);
-        }
-        let tokenizer: tokenizers::Tokenizer = serde_json::from_value(json)
-            .map_err(|error| Error::model(path, format!("not a valid tokenizer: {error}")))?;
-        for (content, id) in &added {
-            let found = tokenizer.token_to_id(&private(*id));
-            if found != Some(*id) {
-                return Err(Error::model(
-                    path,
-                    format!(
-                        "added_tokens: expected the id {id} for {content:?}, found {found:?} in the vocabulary"
-                    ),
-                ));
+        marked
+    }
+
+    /// Which marks go where.
+    fn places(&self, text: &str) -> BTreeMap<usize, char> {
+        let mut places = BTreeMap::new();
+        for (AddedToken { content: spelling, .. }, _) in &self.0 {
+            let first = spelling.chars().next().map_or(0, char::len_utf8);
+            // Spellings may overlap.
+            let mut from = 0;
+            while let Some(found) = text[from..].find(spelling.as_str()) {
+                from += found + first;
+                places.insert(from, MARK);
+            }
+            let cuts = || spelling.char_indices().map(|(at, _)| at).skip(1);
+            if cuts().any(|cut| text.ends_with(&spelling[..cut])) {
+                places.entry(text.len()).or_insert(EDGE);
+            }
+            if cuts().any(|cut| text.starts_with(&spelling[cut..])) {
+                places.entry(0).or_insert(EDGE);
             }
         }
-        added.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
-        Ok(Self { tokenizer, added })
+        places
     }
 
-    /// How the file spells the added token `id`.
-    pub fn content(&self, id: u32) -> Option<&str> {
-        self.added.iter().find(|(_, added)| *added == id).map(|(content, _)| content.as_str())
-    }
-
-    /// Token ids of a rendered prompt, with the tokenizer's own frame unless `bos` already begins the text.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Prompt`] if the tokenizer fails.
-    pub fn encode(&self, rendered: &str, bos: &str) -> Result<Vec<u32>> {
-        let framed = !bos.is_empty() && rendered.starts_with(bos);
-        let text = self.with_private_spellings(rendered);
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, !framed)
-            .map_err(|error| Error::Prompt(format!("encode the prompt: {error}")))?;
-        Ok(encoding.get_ids().to_vec())
-    }
-
-    /// `rendered` with the template's added tokens in their private spelling, and without marks.
-    fn with_private_spellings(&self, rendered: &str) -> String {
+    /// `rendered` with unmarked spellings made private, and without marks.
+    fn made_private(&self, rendered: &str) -> String {
         let mut text = String::with_capacity(rendered.len());
         let mut rest = rendered;
         while let Some(character) = rest.chars().next() {
-            // Marks inside what people said keep longer spellings from matching; a one-letter token is
-            // told from the same letter said by somebody by the mark that follows the latter.
-            let token = self.added.iter().find_map(|(content, id)| {
-                rest.strip_prefix(content.as_str())
-                    .filter(|after| !after.starts_with(MARK))
-                    .map(|after| (*id, after))
+            let token = self.0.iter().find_map(|(token, id)| {
+                let after = rest.strip_prefix(token.content.as_str())?;
+                // A one-letter token is told from the same letter said by somebody by the mark that follows the latter.
+                let is_said = after.starts_with(MARK);
+                let is_within_word = token.single_word
+                    && (text.ends_with(is_of_words)
+                        || after.trim_start_matches([MARK, EDGE]).starts_with(is_of_words));
+                (!is_said && !is_within_word).then_some((*id, after))
             });
             match token {
                 Some((id, after)) => {
@@ -129,7 +95,7 @@ impl Guard {
                     rest = after;
                 }
                 None => {
-                    if character != MARK {
+                    if ![MARK, EDGE].contains(&character) {
                         text.push(character);
                     }
                     rest = &rest[character.len_utf8()..];
@@ -140,41 +106,67 @@ impl Guard {
     }
 }
 
-/// Refuses what would make the library below panic instead of failing.
-fn check(json: &Value) -> Result<(), String> {
-    let children: Vec<&Value> = match json {
-        Value::Object(fields) => fields.values().collect(),
-        Value::Array(items) => items.iter().collect(),
-        _ => return Ok(()),
-    };
-    match json.get("type").and_then(Value::as_str) {
-        Some("Precompiled") => {
-            return Err(
-                "normalizer: `Precompiled` is not supported, expected one as Llama tokenizers have".into()
-            );
+/// A rendered prompt as people see it.
+pub(super) fn without_marks(rendered: &str) -> String {
+    rendered.replace([MARK, EDGE], "")
+}
+
+/// The second tokenizer.
+#[derive(Debug)]
+pub(super) struct Guard(Library);
+
+impl Guard {
+    /// Makes it from the first.
+    ///
+    /// # Errors
+    ///
+    /// The special token that the tokenizer cannot know by another name.
+    pub fn new(plain: &Library, spellings: &Spellings) -> Result<Self, String> {
+        let mut json = plain.to_json()?;
+        let names = spellings.0.iter().map(|(token, id)| (token.content.as_str(), *id));
+        let names: HashMap<&str, u32> = names.collect();
+        for token in json.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(id) = token.get("content").and_then(Value::as_str).and_then(|name| names.get(name)) {
+                token["content"] = private(*id).into();
+                // Which is seen to where spellings are made private.
+                token["single_word"] = false.into();
+            }
         }
-        Some("TemplateProcessing") => {
-            let pieces =
-                ["single", "pair"].into_iter().filter_map(|name| json.get(name)?.as_array()).flatten();
-            let mut named = pieces.filter_map(|piece| piece.get("SpecialToken")?.get("id")?.as_str());
-            let known =
-                |name: &&str| json.get("special_tokens").is_some_and(|tokens| tokens.get(*name).is_some());
-            if let Some(name) = named.find(|name| !known(name)) {
+        if let Some(model) = json.get_mut("model") {
+            rename(model, &names);
+        }
+        let library = Library::from_json(json)?;
+        for (AddedToken { content: name, .. }, id) in &spellings.0 {
+            if library.encode(&private(*id), false)? != [*id] {
                 return Err(format!(
-                    "post_processor: expected {name:?} among its special_tokens, found none"
+                    "somebody spells the special token {name:?}, which cannot be told from the template's"
                 ));
             }
         }
-        _ => {}
+        Ok(Self(library))
     }
-    children.into_iter().try_for_each(check)
+
+    /// Token ids of a rendered prompt, in which what was said is marked.
+    pub fn encode(
+        &self,
+        rendered: &str,
+        spellings: &Spellings,
+        with_frame: bool,
+    ) -> Result<Vec<u32>, String> {
+        self.0.encode(&spellings.made_private(rendered), with_frame)
+    }
+}
+
+/// What `\w` matches, nearly.
+fn is_of_words(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
 }
 
 fn private(id: u32) -> String {
     format!("{OPEN}{id}{CLOSE}")
 }
 
-/// Gives added tokens their private spelling wherever the model's own vocabulary has them.
+/// Gives special tokens their private spelling wherever the model's own vocabulary has them, and lets no merge lead to one.
 fn rename(model: &mut Value, names: &HashMap<&str, u32>) {
     let spelling = |name: &str| names.get(name).map(|id| private(*id));
     match model.get_mut("vocab") {
@@ -193,5 +185,19 @@ fn rename(model: &mut Value, names: &HashMap<&str, u32>) {
     }
     if let Some(private) = model.get("unk_token").and_then(Value::as_str).and_then(spelling) {
         model["unk_token"] = private.into();
+    }
+    let prefix =
+        model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some(merges) = model.get_mut("merges").and_then(Value::as_array_mut) {
+        merges.retain(|merge| {
+            let halves = match merge {
+                Value::String(pair) => pair.split_once(' '),
+                pair => pair.get(0).and_then(Value::as_str).zip(pair.get(1).and_then(Value::as_str)),
+            };
+            halves.is_none_or(|(left, right)| {
+                let joined = format!("{left}{}", right.strip_prefix(&prefix).unwrap_or(right));
+                [left, right, &joined].into_iter().all(|name| !names.contains_key(name))
+            })
+        });
     }
 }

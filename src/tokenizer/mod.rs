@@ -1,41 +1,64 @@
 //! Text to token ids and back, with the user's words kept apart from the model's special tokens.
 
+mod check;
+mod files;
 mod gguf;
 mod guard;
+mod library;
 mod stop;
 mod stream;
 
-use std::{path::Path, sync::Arc};
-
-use serde_json::{Value, json};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     checkpoint::ModelFiles,
     error::{Error, Result},
     prompt::{ChatTemplate, PromptLayout, SpecialTokens, Turn, TurnPart},
 };
-use guard::Guard;
+use files::TokenizerFiles;
+use guard::{Guard, Spellings};
 
 pub(crate) use gguf::from_gguf;
+pub(crate) use library::Library;
 pub use stop::StopStrings;
 pub use stream::TextStream;
-
-const FILE: &str = "tokenizer.json";
-const CONFIG_FILE: &str = "tokenizer_config.json";
-/// Lengths above this mean "no limit": transformers writes 1e30 there.
-const LARGEST_LENGTH: f64 = 1e9;
 
 /// A model's tokenizer and chat template.
 #[derive(Debug)]
 pub struct Tokenizer {
-    /// Decodes: the tokenizer as its file has it.
-    plain: Arc<tokenizers::Tokenizer>,
-    /// Encodes: the same, with special tokens that no text can spell.
-    guard: Guard,
+    vocabulary: Arc<Vocabulary>,
+    spellings: Spellings,
+    /// Made when somebody first spells a special token.
+    guard: OnceLock<Result<Guard, String>>,
     template: ChatTemplate,
     bos: String,
     image_token: u32,
     model_max_length: Option<usize>,
+}
+
+/// The tokenizer as its files have it, and where they are.
+#[derive(Debug)]
+struct Vocabulary {
+    library: Library,
+    path: PathBuf,
+}
+
+impl Vocabulary {
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.library.decode(ids).map_err(|problem| Error::model(&self.path, problem))
+    }
+}
+
+/// A prompt before pictures take their places in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// What the chat template makes of the turns.
+    pub text: String,
+    /// Its tokens, a picture being one.
+    pub ids: Vec<u32>,
 }
 
 impl Tokenizer {
@@ -45,53 +68,34 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] if a file is missing or invalid, or `image_token` is not one of the special tokens.
+    /// [`Error::Model`] if a file is missing or invalid, or `image_token` is not one of the added tokens.
     pub fn from_files(files: &ModelFiles, image_token: u32) -> Result<Self> {
-        let path = files.path(FILE);
-        let Some(bytes) = files.read(FILE)? else {
+        let read = TokenizerFiles::read(files)?;
+        let added = read.library.added();
+        let Some((_, image)) = added.iter().find(|(id, _)| *id == image_token) else {
             return Err(Error::model(
-                &path,
-                "no such file; expected the fast tokenizer of the model (for an old folder with only tokenizer.model, \
-                 `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` in transformers writes it)",
-            ));
-        };
-        let invalid =
-            |error: tokenizers::Error| Error::model(&path, format!("not a valid tokenizer: {error}"));
-        // The guard goes first: it refuses what the library would panic at.
-        let guard = Guard::new(&bytes, &path)?;
-        let plain = tokenizers::Tokenizer::from_bytes(&bytes).map_err(invalid)?;
-        let Some(image) = guard.content(image_token) else {
-            return Err(Error::model(
-                path,
+                read.path,
                 format!(
                     "expected an added token with the id {image_token}, which config.json names as image_token_index, found none"
                 ),
             ));
         };
-        let config = read_json(files, CONFIG_FILE)?;
-        let special_tokens_map = read_json(files, "special_tokens_map.json")?;
-        let named = |name: &str| {
-            let token = config.get(name).and_then(content).or(special_tokens_map.get(name).and_then(content));
-            token.unwrap_or_default().to_owned()
-        };
         let tokens = SpecialTokens {
-            bos: named("bos_token"),
-            eos: named("eos_token"),
-            pad: named("pad_token"),
-            unk: named("unk_token"),
-            image: image.to_owned(),
+            bos: read.named("bos_token"),
+            eos: read.named("eos_token"),
+            pad: read.named("pad_token"),
+            unk: read.named("unk_token"),
+            image: image.content.clone(),
         };
+        let special = added.into_iter().filter(|(id, token)| token.special || *id == image_token);
         Ok(Self {
             bos: tokens.bos.clone(),
             template: ChatTemplate::from_files(files, tokens)?,
-            plain: Arc::new(plain),
-            guard,
+            spellings: Spellings::new(special.map(|(id, token)| (token, id)).collect()),
+            guard: OnceLock::new(),
             image_token,
-            model_max_length: config
-                .get("model_max_length")
-                .and_then(Value::as_f64)
-                .filter(|length| (1.0..LARGEST_LENGTH).contains(length))
-                .map(|length| length as usize),
+            model_max_length: read.model_max_length(),
+            vocabulary: Arc::new(Vocabulary { library: read.library, path: read.path }),
         })
     }
 
@@ -101,12 +105,9 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Prompt`] if the chat template refuses the turns, or writes not one place for each picture.
+    /// As [`render`](Self::render), and [`Error::Prompt`] if the chat template writes not one place for each picture.
     pub fn prompt(&self, turns: &[Turn]) -> Result<PromptLayout> {
-        let guarded: Vec<Turn> = turns.iter().map(guard_turn).collect();
-        let text = self.template.render(&guarded)?;
-        let ids = self.guard.encode(&text, &self.bos)?;
-        let layout = PromptLayout::from_ids(&ids, self.image_token);
+        let layout = PromptLayout::from_ids(&self.render(turns)?.ids, self.image_token);
         let pictures =
             turns.iter().flat_map(|turn| &turn.parts).filter(|part| **part == TurnPart::Image).count();
         if layout.images() != pictures {
@@ -119,44 +120,66 @@ impl Tokenizer {
         Ok(layout)
     }
 
+    /// What the chat template makes of `turns`, and the tokens of that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if the chat template refuses the turns, [`Error::Model`] if it or the tokenizer fails.
+    pub fn render(&self, turns: &[Turn]) -> Result<Rendered> {
+        let failed = |problem: String| Error::model(&self.vocabulary.path, problem);
+        let mut texts = turns.iter().flat_map(|turn| &turn.parts).filter_map(|part| match part {
+            TurnPart::Text(text) => Some(text),
+            TurnPart::Image => None,
+        });
+        // The template may bring the frame's token itself.
+        let has_frame = |text: &str| !self.bos.is_empty() && text.starts_with(&self.bos);
+        if !texts.any(|text| self.spellings.are_in(text)) {
+            let text = self.template.render(turns)?;
+            let ids = self.vocabulary.library.encode(&text, !has_frame(&text)).map_err(failed)?;
+            return Ok(Rendered { text, ids });
+        }
+        let guard = self.guard.get_or_init(|| Guard::new(&self.vocabulary.library, &self.spellings));
+        let guard = guard.as_ref().map_err(|problem| failed(problem.clone()))?;
+        let marked: Vec<Turn> = turns.iter().map(|turn| self.marked(turn)).collect();
+        let text = self.template.render(&marked)?;
+        let ids = guard.encode(&text, &self.spellings, !has_frame(&text)).map_err(failed)?;
+        Ok(Rendered { text: guard::without_marks(&text), ids })
+    }
+
+    fn marked(&self, turn: &Turn) -> Turn {
+        let part = |part: &TurnPart| match part {
+            TurnPart::Image => TurnPart::Image,
+            TurnPart::Text(text) => TurnPart::Text(self.spellings.mark(text)),
+        };
+        Turn { role: turn.role, parts: turn.parts.iter().map(part).collect() }
+    }
+
+    /// How a token is spelled in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.vocabulary.library.token(id)
+    }
+
+    /// The token that stands for a picture.
+    pub fn image_token(&self) -> u32 {
+        self.image_token
+    }
+
     /// The text of an answer's tokens, special tokens left out.
     ///
     /// # Errors
     ///
-    /// [`Error::Prompt`] if the tokenizer cannot decode them.
+    /// [`Error::Model`] if the tokenizer cannot decode them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        stream::decode(&self.plain, ids)
+        self.vocabulary.decode(ids)
     }
 
     /// Starts to decode an answer token by token.
     pub fn stream(&self) -> TextStream {
-        TextStream::new(Arc::clone(&self.plain))
+        TextStream::new(Arc::clone(&self.vocabulary))
     }
 
     /// The longest sequence that `tokenizer_config.json` speaks of, in tokens: a hint, which the model need not know of.
     pub fn model_max_length(&self) -> Option<usize> {
         self.model_max_length
     }
-}
-
-fn guard_turn(turn: &Turn) -> Turn {
-    let part = |part: &TurnPart| match part {
-        TurnPart::Image => TurnPart::Image,
-        TurnPart::Text(text) => TurnPart::Text(guard::mark(text)),
-    };
-    Turn { role: turn.role, parts: turn.parts.iter().map(part).collect() }
-}
-
-/// A token that is written as its content or as an object with its content.
-fn content(token: &Value) -> Option<&str> {
-    token.as_str().or_else(|| token.get("content")?.as_str())
-}
-
-/// The JSON of an optional file; an empty object if there is none.
-fn read_json(files: &ModelFiles, name: &str) -> Result<Value> {
-    files.read(name)?.map_or(Ok(json!({})), |bytes| parse_json(&bytes, &files.path(name)))
-}
-
-fn parse_json(bytes: &[u8], path: &Path) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(|error| Error::model(path, format!("not valid JSON: {error}")))
 }
