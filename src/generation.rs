@@ -41,7 +41,7 @@ impl GenerationOptions {
         }
         if defaults.do_sample {
             sampling.temperature = defaults.temperature.unwrap_or(1.0);
-            sampling.top_k = Some(defaults.top_k.unwrap_or(TRANSFORMERS_TOP_K));
+            sampling.top_k = Some(defaults.top_k.unwrap_or(TRANSFORMERS_TOP_K)).filter(|k| *k > 0);
             sampling.top_p = defaults.top_p;
         }
         Self {

@@ -19,7 +19,7 @@ pub struct Sampling {
     pub repetition_penalty: f32,
     /// Divides the logits; 0 takes the most likely token and ignores the rules below.
     pub temperature: f32,
-    /// Keeps the `k` most likely tokens; 0 keeps all.
+    /// Keeps the `k` most likely tokens.
     pub top_k: Option<usize>,
     /// Keeps the most likely tokens until their probabilities sum to `p` (arXiv 1904.09751), and at least one.
     pub top_p: Option<f32>,
@@ -43,11 +43,6 @@ impl Sampling {
     /// What `top_p` may be.
     pub(crate) const TOP_P: RangeInclusive<f32> = 0.0..=1.0;
 
-    /// How many tokens are kept, where that is limited.
-    fn most_kept(&self) -> Option<usize> {
-        self.top_k.filter(|k| *k > 0)
-    }
-
     /// Checks that every value lies in its range.
     ///
     /// # Errors
@@ -66,6 +61,9 @@ impl Sampling {
             "a number from 0 (greedy) up",
             &temperature,
         )?;
+        if let Some(k) = self.top_k {
+            check(k > 0, "top_k", "a whole number from 1 up", &k)?;
+        }
         if let Some(p) = self.top_p {
             check(Self::TOP_P.contains(&p), "top_p", "a number from 0 to 1", &p)?;
         }
@@ -102,12 +100,10 @@ impl Sampler {
 
     /// What of the logits [`next_among`](Self::next_among) has to see.
     pub fn needs(&self) -> Needs {
-        let Sampling { repetition_penalty, temperature, top_p, .. } = self.rules;
+        let Sampling { repetition_penalty, temperature, top_k, top_p, .. } = self.rules;
         match (repetition_penalty, temperature) {
             (1.0, 0.0) => Needs::MostLikely,
-            (1.0, temperature) if self.rules.most_kept().is_some() || top_p.is_some() => {
-                Needs::Candidates { temperature }
-            }
+            (1.0, temperature) if top_k.is_some() || top_p.is_some() => Needs::Candidates { temperature },
             _ => Needs::All,
         }
     }
@@ -163,8 +159,7 @@ impl Sampler {
     /// Draws among the most likely tokens: all there are or, with the mass of all, the first of them. `None` if the
     /// rules reach beyond those.
     fn draw(&mut self, ordered: &[(u32, f32)], mass_of_all: Option<f64>) -> Option<u32> {
-        let Sampling { temperature, top_p, .. } = self.rules;
-        let top_k = self.rules.most_kept();
+        let Sampling { temperature, top_k, top_p, .. } = self.rules;
         if mass_of_all.is_some() && top_k.is_some_and(|k| k > ordered.len()) {
             return None;
         }
@@ -284,10 +279,8 @@ mod tests {
         let cool = Sampling { temperature: 1.0, ..hot.clone() };
         let narrow = drawn(Sampling { top_p: Some(0.6), ..cool.clone() }, &logits, 400);
         assert!(narrow.iter().all(|t| *t == 0));
-        let one = drawn(Sampling { top_p: Some(0.0), ..hot.clone() }, &logits, 400);
+        let one = drawn(Sampling { top_p: Some(0.0), ..hot }, &logits, 400);
         assert!(one.iter().all(|t| *t == 0), "0 leaves the likeliest alone");
-        let all = drawn(Sampling { top_k: Some(0), ..hot }, &logits, 400);
-        assert!((0..4).all(|t| all.contains(&t)), "0 leaves all");
         let wide = drawn(Sampling { top_p: Some(0.7), ..cool }, &logits, 400);
         assert!(wide.iter().all(|t| *t < 2) && wide.contains(&1));
     }
@@ -338,6 +331,7 @@ mod tests {
             Sampling { repetition_penalty: f32::NAN, ..good.clone() },
             Sampling { temperature: -0.1, ..good.clone() },
             Sampling { temperature: f32::INFINITY, ..good.clone() },
+            Sampling { top_k: Some(0), ..good.clone() },
             Sampling { top_p: Some(-0.1), ..good.clone() },
             Sampling { top_p: Some(1.5), ..good.clone() },
             Sampling { top_p: Some(f32::NAN), ..good.clone() },

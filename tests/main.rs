@@ -31,6 +31,7 @@ mod library;
 mod masked;
 mod model;
 mod package;
+mod pictures;
 mod plan;
 mod policies;
 mod positions;

@@ -11,6 +11,7 @@ use mustdrop::{
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
 
 fn fit(fit: Fit) -> Preprocessor {
     Preprocessor { fit, ..Preprocessor::default() }
@@ -46,6 +47,29 @@ fn pixels_equal_transformers() {
             );
             assert!(different * 1000 <= 3 * plane, "{file} {name}: {different} of {} differ", 3 * plane);
         }
+    }
+}
+
+/// SHA-256 of what Pillow 13.0.0 makes of pictures by `resize(size, Image.BICUBIC)`, the short side being 336, and `crop` of the
+/// middle: `[3, 336, 336]` bytes.
+const RESIZED: [(&str, &str); 5] = [
+    ("gray.png", "6f8dc4966bc7737ad7357cc0425de1796cbd90fc40e19254038a38ece3d2845c"),
+    ("landscape.png", "9a6503a39196caa0abb97c9fca4d8afe89e88f36afef468d27a41283d4320c68"),
+    ("palette_pixel.png", "238b280c2149e6f7532a82e91489540d6c760e570300eb13adffdda380a28781"),
+    ("tiny_portrait.png", "0497f00e00019182c44613cd8dd2063c12af72705b5844a490955a34f4167e42"),
+    ("transparent.png", "1aa91df91b17119c188fe59b341b36f64fd0fa135b6cd34887120c5689a980c1"),
+];
+
+#[test]
+fn resizing_is_pillow_s_to_the_bit() {
+    for (file, expected) in RESIZED {
+        let picture = Picture::open(golden("preprocess").join(file)).expect("a picture");
+        let pixels = fit(Fit::Crop).run(&picture).expect("pixels");
+        let plane = pixels.side * pixels.side;
+        let levels: Vec<u8> =
+            pixels.values.iter().enumerate().map(|(i, value)| level(*value, i / plane) as u8).collect();
+        let found: String = Sha256::digest(levels).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, expected, "{file}");
     }
 }
 
@@ -135,7 +159,7 @@ fn what_is_no_picture_is_refused_with_a_reason() {
     let cases: [(&[u8], &str); 5] = [
         (b"", "an empty file"),
         (b"hello, I am not a picture at all", "text"),
-        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00", "Gif"),
+        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00", "a GIF picture"),
         (&png[..png.len() / 2], "cannot be read"),
         (&[0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A], "cannot be read"),
     ];

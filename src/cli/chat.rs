@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Chat, Error, Event, Part, Picture, Pruning, Report, cache_folder,
     drop::{PolicyName, Turns},
+    image::Allowance,
     report::PruningReport,
 };
 
@@ -104,7 +105,9 @@ struct Session {
 
 impl ChatCommand {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let waiting = self.pictures.iter().map(Picture::open).collect::<crate::Result<Vec<_>>>()?;
+        let mut allowance = Allowance::default();
+        let waiting = self.pictures.iter().map(|path| allowance.open(path));
+        let waiting = waiting.collect::<crate::Result<Vec<_>>>()?;
         let pruning = self.pruning.pruning(self.generation.seed)?;
         let builder = self.model.builder();
         let spinner = spinner();
@@ -177,7 +180,9 @@ impl Session {
             Line::Keep("") => say!("error: /keep: expected a number of tokens, a share such as 12%, or off"),
             Line::Unknown(word) => say!("error: {word} is no command; /help lists them"),
             Line::Image(path) => {
-                let picture = Picture::open(path)?;
+                let mut allowance = Allowance::default();
+                self.waiting.iter().for_each(|picture| allowance.spend(picture));
+                let picture = allowance.open(path)?;
                 say!("{} x {} pixels, shown with the next question", picture.width(), picture.height());
                 self.waiting.push(picture);
             }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report, checkpoint::SAMPLE,
+    image::Allowance,
 };
 
 /// The question where none is given.
@@ -64,13 +65,14 @@ impl Describe {
         let mut options = GenerationOptions::default();
         self.adjust(&mut options);
         options.validate()?;
+        let mut allowance = Allowance::default();
         let first = match &self.picture {
             None => Picture::decode(SAMPLE.1, SAMPLE.0)?,
-            Some(path) => open(path)?,
+            Some(path) => open(path, &mut allowance)?,
         };
         let mut parts = vec![Part::Image(first)];
         for path in &self.images {
-            parts.push(Part::Image(open(path)?));
+            parts.push(Part::Image(open(path, &mut allowance)?));
         }
         parts.push(Part::text(&self.question));
         Ok(parts)
@@ -169,15 +171,15 @@ impl DescribeCommand {
 }
 
 /// A picture from a file, or from stdin where the path is `-`.
-fn open(path: &Path) -> crate::Result<Picture> {
+fn open(path: &Path, allowance: &mut Allowance) -> crate::Result<Picture> {
     if path != Path::new("-") {
-        return Picture::open(path);
+        return allowance.open(path);
     }
     let mut bytes = Vec::new();
     // One byte above the limit is enough for the picture reader to refuse it.
     let limit = crate::image::MAX_FILE_BYTES + 1;
     io::stdin().take(limit).read_to_end(&mut bytes).map_err(|error| Error::io("<stdin>", error))?;
-    Picture::decode(&bytes, "<stdin>")
+    allowance.decode(&bytes, "<stdin>")
 }
 
 /// A line that moves while there is nothing to read yet; invisible where stderr is no terminal.

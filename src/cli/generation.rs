@@ -15,11 +15,11 @@ pub struct GenerationArguments {
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
 
-    /// Choose among the K likeliest tokens, 0: among all (with a temperature above 0)
+    /// Choose among the K likeliest tokens (with a temperature above 0)
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
 
-    /// Choose among the likeliest tokens that together have probability P (with a temperature above 0)
+    /// Choose among the likeliest tokens that together have probability P, at least one (with a temperature above 0)
     #[arg(long, value_name = "P")]
     top_p: Option<f32>,
 

@@ -7,20 +7,30 @@ use std::{
 };
 
 use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, Limits, codecs::png::PngEncoder,
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits, RgbImage,
+    codecs::png::PngEncoder,
 };
 
+use super::{
+    formats::what_else,
+    orientation::orientation,
+    whole::{Ending, ending},
+};
 use crate::error::{Error, Result};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
 /// The most pixels a picture may have; said by the file's header, checked before any pixel is decoded.
 pub const MAX_PIXELS: u64 = 100_000_000;
+/// The most pixels that the pictures of a question may have together.
+pub const MAX_PIXELS_TOGETHER: u64 = 2 * MAX_PIXELS;
 /// The most pixels a side of a picture may have.
 pub const MAX_SIDE: u32 = 65_535;
 /// Memory that decoding may take: the largest picture with four 16-bit channels, and some room.
 const MAX_DECODER_BYTES: u64 = 1 << 30;
 
+/// The formats that are read.
+const SUPPORTED: [ImageFormat; 3] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
 /// What to do about a file that is no picture of ours.
 const FORMATS: &str = "expected a PNG, JPEG or WebP picture";
 
@@ -45,12 +55,26 @@ impl Picture {
     ///
     /// [`Error::Picture`] if the file is missing, no picture, damaged, or too large.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_within(path, MAX_PIXELS)
+    }
+
+    /// As [`open`](Self::open), for a picture of at most `max_pixels` pixels (and [`MAX_PIXELS`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_within(path: impl AsRef<Path>, max_pixels: u64) -> Result<Self> {
         let path = path.as_ref();
         let origin = path.display().to_string();
         let failed = |problem: String| Error::picture(origin.clone(), problem);
-        let found = fs::metadata(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        let found = fs::metadata(path)
+            .map_err(|error| failed(format!("cannot be read: {error}{}", advice(&origin, &error))))?;
         if !found.is_file() {
-            let kind = if found.is_dir() { "a directory" } else { "no regular file" };
+            let kind = if found.is_dir() {
+                "a directory"
+            } else {
+                "no regular file; `-` reads a picture from stdin"
+            };
             return Err(failed(format!("{FORMATS}, found {kind}")));
         }
         let mut bytes = Vec::new();
@@ -58,7 +82,7 @@ impl Picture {
         fs::File::open(path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
             .map_err(|error| failed(format!("cannot be read: {error}")))?;
-        Self::decode(&bytes, origin)
+        Self::decode_within(&bytes, origin, max_pixels)
     }
 
     /// Decodes the bytes of a PNG, JPEG or WebP file.
@@ -87,28 +111,37 @@ impl Picture {
                 "expected at most {MAX_FILE_BYTES} bytes, found more; shrink the picture"
             )));
         }
-        let unreadable =
-            |error: image::ImageError| failed(format!("{FORMATS}, found one that cannot be read: {error}"));
-        let mut reader = ImageReader::new(Cursor::new(bytes))
+        let reader = ImageReader::new(Cursor::new(bytes))
             .with_guessed_format()
             .map_err(|error| failed(format!("cannot be read: {error}")))?;
-        if reader.format().is_none() {
+        let Some(format) = reader.format().filter(|format| SUPPORTED.contains(format)) else {
             return Err(failed(format!("{FORMATS}, found {}", what_else(bytes))));
-        }
-        let mut limits = Limits::default();
-        limits.max_alloc = Some(MAX_DECODER_BYTES);
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(unreadable)?;
-        let (width, height) = decoder.dimensions();
-        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > max_pixels {
-            return Err(failed(format!(
-                "expected at most {max_pixels} pixels and {MAX_SIDE} on a side, found {width} x {height}; shrink the picture"
-            )));
-        }
-        // A damaged EXIF block does not make the picture worse than one without.
-        let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
-        let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
-        image.apply_orientation(orientation);
+        };
+        let decode = |bytes: &[u8]| pixels(format, bytes, max_pixels).map_err(failed);
+        let image = match ending(format, bytes) {
+            Ending::Whole(bytes) => decode(&bytes)?,
+            Ending::Cut => {
+                // Of a file that has not even a size, that is the better thing to say.
+                decode(bytes)?;
+                return Err(failed(cut_short("the end of the picture is missing")));
+            }
+            Ending::Open(ends) => {
+                let [one, other] = [decode(&ends[0])?, decode(&ends[1])?];
+                let row_bytes = one.width() as usize * 3;
+                let rows = one.as_raw().chunks(row_bytes).zip(other.as_raw().chunks(row_bytes));
+                let same = rows.take_while(|(one, other)| one == other).count();
+                if same < one.height() as usize {
+                    let missing = 100.0 * (1.0 - same as f64 / f64::from(one.height()));
+                    return Err(failed(cut_short(&format!(
+                        "about {missing:.0} % of the picture are missing"
+                    ))));
+                }
+                one
+            }
+        };
+        // Eight bits first: a picture of 16 bits with four channels is three times as large.
+        let mut image = DynamicImage::from(image);
+        image.apply_orientation(orientation(format, bytes));
         let image = image.into_rgb8();
         let (width, height) = image.dimensions();
         Self::from_rgb8(width as usize, height as usize, image.into_raw())
@@ -162,14 +195,37 @@ impl Picture {
     }
 }
 
-/// What bytes that are no picture look like.
-fn what_else(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        return "an empty file".into();
+/// What to do about a path that names nothing.
+fn advice(path: &str, error: &std::io::Error) -> &'static str {
+    let is_address =
+        path.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(char::is_alphanumeric));
+    match error.kind() {
+        _ if is_address => "; pictures are read from files: download it first, as with `curl -O`",
+        _ if path.starts_with("data:") => "; pictures are read from files: save it as one",
+        std::io::ErrorKind::NotFound if path.contains(char::is_whitespace) || path.ends_with('?') => {
+            "; if this is a question: the picture comes before it"
+        }
+        _ => "",
     }
-    match image::guess_format(bytes) {
-        Ok(format) => format!("{format:?}"),
-        Err(_) if std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok() => "text".into(),
-        Err(_) => "something else".into(),
+}
+
+/// The pixels as a file has them, not yet turned; or what is wrong.
+fn pixels(format: ImageFormat, bytes: &[u8], max_pixels: u64) -> Result<RgbImage, String> {
+    let unreadable = |error: image::ImageError| format!("{FORMATS}, found one that cannot be read: {error}");
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(unreadable)?;
+    let (width, height) = decoder.dimensions();
+    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > max_pixels {
+        return Err(format!(
+            "expected at most {max_pixels} pixels and {MAX_SIDE} on a side, found {width} x {height}; shrink the picture"
+        ));
     }
+    Ok(DynamicImage::from_decoder(decoder).map_err(unreadable)?.into_rgb8())
+}
+
+fn cut_short(what: &str) -> String {
+    format!("cut short: {what}; download or copy it again")
 }

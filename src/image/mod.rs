@@ -1,8 +1,14 @@
 //! Pictures: from a file's bytes to the numbers that the vision tower takes.
 
+mod allowance;
+mod container;
 mod decode;
+mod formats;
+mod orientation;
 mod preprocess;
 mod resize;
+mod whole;
 
-pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, Picture};
+pub use allowance::Allowance;
+pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_TOGETHER, MAX_SIDE, Picture};
 pub use preprocess::{Fit, Pixels, Placement, Preprocessor, Resize};

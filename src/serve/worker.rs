@@ -12,9 +12,9 @@ use super::{
     queue::{Pace, Place},
 };
 use crate::{
-    Event, Llava, Part, Picture, PictureCache,
+    Event, Llava, Part, PictureCache,
     error::{Error, Result},
-    image::MAX_PIXELS,
+    image::Allowance,
     report::Report,
 };
 
@@ -97,7 +97,7 @@ impl Worker {
         events: &mpsc::UnboundedSender<Progress>,
     ) -> Result<()> {
         let Conversation { turns, rules, pruning } = conversation;
-        let mut pixels = self.max_pixels;
+        let mut allowance = Allowance::new(self.max_pixels);
         let mut pictures = 0;
         let mut shown = Vec::with_capacity(turns.len());
         for (role, said) in turns {
@@ -109,10 +109,8 @@ impl Worker {
                 parts.push(match piece {
                     Said::Text(text) => Part::Text(text),
                     Said::Image(bytes, origin) => {
-                        let picture = Picture::decode_within(&bytes, origin, pixels.min(MAX_PIXELS))?;
-                        pixels = pixels.saturating_sub((picture.width() * picture.height()) as u64);
                         pictures += 1;
-                        Part::Image(picture)
+                        Part::Image(allowance.decode(&bytes, origin)?)
                     }
                 });
             }
