@@ -7,6 +7,7 @@ mod common;
 mod architecture;
 mod attention;
 mod cache;
+mod cases;
 mod chat;
 mod checkpoint;
 mod cli;

@@ -133,7 +133,7 @@ fn templates_of_the_folder_are_used_and_vicuna_where_there_is_none() {
 }
 
 #[test]
-fn the_templates_file_outranks_the_configuration() {
+fn templates_are_found_where_transformers_looks() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let named =
         json!([{ "name": "rag", "template": "wrong" }, { "name": "default", "template": LLAVA_TEMPLATE }]);
@@ -143,24 +143,28 @@ fn the_templates_file_outranks_the_configuration() {
         let tokenizer = Tokenizer::from_files(&files, IMAGE).expect("a tokenizer");
         readable(&tokenizer.prompt(&[user(&["hi"])]).expect("a prompt"))
     };
+    let template = |name: &str| {
+        format!("{name}{{% for m in messages %}}<image>{{{{ m.content[1].text }}}}{{% endfor %}}")
+    };
+    let put = |file: &str, text: String| std::fs::write(folder.path().join(file), text).expect("writable");
     assert_eq!(prompt(), "[<s>]USER: [0]\nhi ASSISTANT:");
-    let templates = [
-        json!({ "default": "P{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}", "rag": "wrong" }),
-        json!([{ "name": "default", "template": "P{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}" }]),
-        json!("P{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}"),
-    ];
-    for template in templates {
-        let processor = json!({ "processor_class": "LlavaProcessor", "chat_template": template });
-        std::fs::write(folder.path().join("processor_config.json"), processor.to_string()).expect("writable");
+    put("chat_template.jinja", template("F"));
+    assert_eq!(prompt(), "[<s>]F[0]hi");
+    put("chat_template.json", json!({ "chat_template": template("J") }).to_string());
+    assert_eq!(prompt(), "[<s>]J[0]hi");
+    for inner in [
+        json!({ "default": template("P"), "rag": "wrong" }),
+        json!([{ "name": "default", "template": template("P") }]),
+        json!(template("P")),
+    ] {
+        put(
+            "processor_config.json",
+            json!({ "processor_class": "LlavaProcessor", "chat_template": inner }).to_string(),
+        );
         assert_eq!(prompt(), "[<s>]P[0]hi");
     }
-    let in_json =
-        json!({ "chat_template": "J{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}" });
-    std::fs::write(folder.path().join("chat_template.json"), in_json.to_string()).expect("writable");
+    put("processor_config.json", json!({ "chat_template": null }).to_string());
     assert_eq!(prompt(), "[<s>]J[0]hi");
-    let jinja = "F{% for m in messages %}<image>{{ m.content[1].text }}{% endfor %}";
-    std::fs::write(folder.path().join("chat_template.jinja"), jinja).expect("writable");
-    assert_eq!(prompt(), "[<s>]F[0]hi");
 }
 
 #[test]

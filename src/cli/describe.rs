@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The question where none is given.
-const QUESTION: &str = "Describe the picture.";
+pub(super) const QUESTION: &str = "Describe the picture.";
 
 /// What to describe, with what, and how: the arguments that the program and the example share.
 #[derive(Debug, Args)]
@@ -171,7 +171,7 @@ impl DescribeCommand {
 }
 
 /// A picture from a file, or from stdin where the path is `-`.
-fn open(path: &Path, allowance: &mut Allowance) -> crate::Result<Picture> {
+pub(super) fn open(path: &Path, allowance: &mut Allowance) -> crate::Result<Picture> {
     if path != Path::new("-") {
         return allowance.open(path);
     }

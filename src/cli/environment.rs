@@ -3,7 +3,7 @@
 //! To be set at its start, before anything that could start a thread.
 #![allow(unsafe_code)]
 
-use std::env;
+use std::{env, ffi::OsString};
 
 use crate::cpu::threads;
 
@@ -24,6 +24,17 @@ pub(super) fn set_threads(asked: Option<u16>) {
     match asked {
         Some(count) => set(threads::VARIABLE, &count.to_string()),
         None => set_if_unset(threads::VARIABLE, &threads::count().to_string()),
+    }
+}
+
+/// Takes variables of this program that are empty for unset, as shells and containers leave them.
+pub(super) fn unset_empty() {
+    let is_empty = |(name, value): &(OsString, OsString)| {
+        value.is_empty() && name.to_str().is_some_and(|name| name.starts_with("MUSTDROP_"))
+    };
+    for (name, _) in env::vars_os().filter(is_empty).collect::<Vec<_>>() {
+        // SAFETY: no other thread runs yet that could read the environment meanwhile.
+        unsafe { env::remove_var(name) };
     }
 }
 

@@ -27,6 +27,7 @@ mod model;
 mod models;
 mod pixels;
 mod plan;
+mod prompt;
 mod pruning;
 #[cfg(feature = "hub")]
 mod pull;
@@ -72,6 +73,7 @@ enum Command {
     #[cfg(feature = "hub")]
     Models(models::Models),
     Plan(Box<plan::Plan>),
+    Prompt(prompt::PromptCommand),
     #[cfg(feature = "hub")]
     Pull(pull::Pull),
     #[cfg(feature = "serve")]
@@ -84,6 +86,7 @@ enum Command {
 
 /// The program: parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
+    environment::unset_empty();
     let cli = Cli::parse();
     environment::set_threads(cli.threads);
     let mut code = ExitCode::SUCCESS;
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "hub")]
         Command::Models(models) => models.run(),
         Command::Plan(plan) => plan.run(),
+        Command::Prompt(prompt) => prompt.run(),
         #[cfg(feature = "hub")]
         Command::Pull(pull) => pull.run(),
         #[cfg(feature = "serve")]
@@ -114,6 +118,7 @@ pub fn main() -> ExitCode {
 ///
 /// To be called first in `main`: it may set variables of the environment, which no other thread may read meanwhile.
 pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    environment::unset_empty();
     environment::silence_vulkan_loader();
     environment::set_threads(None);
     let filter = tracing_subscriber::EnvFilter::try_from_env("MUSTDROP_LOG")

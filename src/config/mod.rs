@@ -162,6 +162,14 @@ impl ModelConfig {
         })
     }
 
+    /// How many tokens a picture is in the prompt, before any is dropped.
+    pub fn picture_tokens(&self) -> usize {
+        match self.feature_select {
+            FeatureSelect::Default => self.vision.patches(),
+            FeatureSelect::Full => self.vision.patches() + self.vision.kind.classes(),
+        }
+    }
+
     /// The hidden states that are the features, counted from the embeddings (0) on: at least one.
     pub fn feature_states(&self) -> Vec<usize> {
         let layers = self.vision.num_hidden_layers;

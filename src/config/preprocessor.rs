@@ -51,6 +51,7 @@ const PROCESSORS: [(&str, Family); 10] = [
 /// [`Error::Model`](crate::error::Error::Model) naming a field whose value is malformed or not supported, or
 /// if the outcome is not the `image_size` square that the vision tower takes.
 pub fn preprocessor(files: &ModelFiles, vision: &VisionConfig) -> Result<Preprocessor> {
+    let mut found = None;
     for (name, member) in
         [("processor_config.json", Some("image_processor")), ("preprocessor_config.json", None)]
     {
@@ -64,14 +65,27 @@ pub fn preprocessor(files: &ModelFiles, vision: &VisionConfig) -> Result<Preproc
             }
             config = config.object(member)?;
         }
-        return read(&config, vision);
+        match found {
+            None => found = Some(read(&config, vision)?),
+            Some(_) => check_unused(&config)?,
+        }
     }
     let side = vision.image_size;
-    Ok(Preprocessor {
+    Ok(found.unwrap_or(Preprocessor {
         resize: Resize::ShortestEdge(side),
         crop: Some((side, side)),
         ..Preprocessor::default()
-    })
+    }))
+}
+
+/// Of a file that another outranks only this is looked at: one that contradicts itself is damaged, and so may be the folder.
+fn check_unused(config: &Fields) -> Result<()> {
+    let family = config.choice("image_processor_type", CLIP_FAMILY, &PROCESSORS);
+    let is_cut = family.and_then(|family| config.flag("do_center_crop", family.center_crop));
+    match (is_cut, read_resize(config), read_crop(config)) {
+        (Ok(true), Ok(resize), Ok((height, width))) => check_cut(config, &resize, height.max(width)),
+        _ => Ok(()),
+    }
 }
 
 fn read(config: &Fields, vision: &VisionConfig) -> Result<Preprocessor> {
@@ -167,17 +181,25 @@ fn read_channels(
     }
 }
 
-/// Whatever a picture's shape, the outcome must be the square that the vision tower takes, cut out of what it is resized to.
-fn check_outcome(config: &Fields, preprocessor: &Preprocessor, side: usize) -> Result<()> {
-    let least = match preprocessor.resize {
+/// A square is cut out of what is at least as large.
+fn check_cut(config: &Fields, resize: &Resize, side: usize) -> Result<()> {
+    let least = match *resize {
         Resize::ShortestEdge(edge) => edge,
         Resize::Exact { height, width } => height.min(width),
     };
-    if preprocessor.crop == Some((side, side)) && least < side {
-        let found = if config.has("size") { "found" } else { "found none, which means" };
-        let problem =
-            format!("expected at least {side} pixels, of which crop_size cuts {side} out, {found} {least}");
-        return Err(config.problem("size", problem));
+    if least >= side {
+        return Ok(());
+    }
+    let found = if config.has("size") { "found" } else { "found none, which means" };
+    let problem =
+        format!("expected at least {side} pixels, of which crop_size cuts {side} out, {found} {least}");
+    Err(config.problem("size", problem))
+}
+
+/// Whatever a picture's shape, the outcome must be the square that the vision tower takes, cut out of what it is resized to.
+fn check_outcome(config: &Fields, preprocessor: &Preprocessor, side: usize) -> Result<()> {
+    if preprocessor.crop == Some((side, side)) {
+        check_cut(config, &preprocessor.resize, side)?;
     }
     let (name, outcome) = match (preprocessor.crop, &preprocessor.resize, &preprocessor.fit) {
         (Some(crop), ..) => ("crop_size", Some(crop)),

@@ -1,6 +1,6 @@
 //! A checkpoint's chat template: Jinja, as transformers reads it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -61,8 +61,8 @@ enum ContentStyle {
 }
 
 impl ChatTemplate {
-    /// The template of a folder: `chat_template.jinja`, `chat_template.json`, the one in `processor_config.json` or in
-    /// `tokenizer_config.json`, or Vicuna v1 where there is none.
+    /// The template of a folder: the one in `processor_config.json`, in `chat_template.json`, `chat_template.jinja`, or the one in
+    /// `tokenizer_config.json`; Vicuna v1 where there is none.
     ///
     /// # Errors
     ///
@@ -78,6 +78,11 @@ impl ChatTemplate {
             }
         }
         Ok(template)
+    }
+
+    /// The file it is from.
+    pub fn origin(&self) -> &Path {
+        &self.origin
     }
 
     /// Renders a picture and a question, and checks that both come out.
@@ -148,17 +153,21 @@ impl ChatTemplate {
     }
 }
 
-/// The source of the folder's template, and the file it is from: the first of the places where transformers looks.
+/// The places of a template, in the order in which transformers' processors (5.23) look: what stands within a processor's
+/// configuration outranks files of its own, and the older of those the newer.
+const PLACES: [&str; 4] =
+    ["processor_config.json", "chat_template.json", "chat_template.jinja", "tokenizer_config.json"];
+
+/// The source of the folder's template, and the file it is from.
 fn find(files: &ModelFiles) -> Result<Option<(String, PathBuf)>> {
-    if let Some(bytes) = files.read("chat_template.jinja")? {
-        let path = files.path("chat_template.jinja");
-        let source = String::from_utf8(bytes.into_owned())
-            .map_err(|_| Error::model(&path, "expected UTF-8 text, found other bytes"))?;
-        return Ok(Some((source, path)));
-    }
-    for name in ["chat_template.json", "processor_config.json", "tokenizer_config.json"] {
+    for name in PLACES {
         let Some(bytes) = files.read(name)? else { continue };
         let path = files.path(name);
+        if name.ends_with(".jinja") {
+            let source = String::from_utf8(bytes.into_owned())
+                .map_err(|_| Error::model(&path, "expected UTF-8 text, found other bytes"))?;
+            return Ok(Some((source, path)));
+        }
         let json: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::model(&path, format!("not valid JSON: {error}")))?;
         let source = match json.get(FIELD) {

@@ -9,7 +9,7 @@ mod stop;
 mod stream;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -107,7 +107,16 @@ impl Tokenizer {
     ///
     /// As [`render`](Self::render), and [`Error::Prompt`] if the chat template writes not one place for each picture.
     pub fn prompt(&self, turns: &[Turn]) -> Result<PromptLayout> {
-        let layout = PromptLayout::from_ids(&self.render(turns)?.ids, self.image_token);
+        self.layout(turns, &self.render(turns)?)
+    }
+
+    /// Where pictures stand among the tokens that were rendered of `turns`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Prompt`] if the chat template writes not one place for each picture.
+    pub fn layout(&self, turns: &[Turn], rendered: &Rendered) -> Result<PromptLayout> {
+        let layout = PromptLayout::from_ids(&rendered.ids, self.image_token);
         let pictures =
             turns.iter().flat_map(|turn| &turn.parts).filter(|part| **part == TurnPart::Image).count();
         if layout.images() != pictures {
@@ -152,6 +161,11 @@ impl Tokenizer {
             TurnPart::Text(text) => TurnPart::Text(self.spellings.mark(text)),
         };
         Turn { role: turn.role, parts: turn.parts.iter().map(part).collect() }
+    }
+
+    /// The file that the chat template is from.
+    pub fn template(&self) -> &Path {
+        self.template.origin()
     }
 
     /// How a token is spelled in the vocabulary.
