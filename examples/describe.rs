@@ -25,8 +25,7 @@ fn main() -> std::process::ExitCode {
         let mut answer = chat.ask(parts)?;
         for event in &mut answer {
             if let Event::Text(piece) = event? {
-                stdout().write_all(piece.as_bytes())?;
-                stdout().flush()?;
+                cli::write_answer(&piece)?;
             }
         }
         writeln!(stdout())?;

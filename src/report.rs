@@ -84,6 +84,12 @@ pub struct AnswerWork {
 }
 
 impl Report {
+    /// Steps of the decoder behind the prompt: one for each token but the first, and one for a stop token.
+    pub fn decode_steps(&self) -> usize {
+        let is_stopped = self.stop == Some(StopReason::StopToken);
+        (self.new_tokens + usize::from(is_stopped)).saturating_sub(1)
+    }
+
     /// From the question to the first logits: encoding and prefill.
     pub fn first_token(&self) -> Duration {
         self.times.encode + self.times.prefill

@@ -240,3 +240,43 @@ fn words_in_the_place_of_a_picture_are_understood() {
         mustdrop().args(["describe", word]).assert().code(2).stderr(contains(hint));
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_named() {
+    let full = fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mustdrop"))
+        .args(["prompt", "hi"])
+        .stdout(full)
+        .output();
+    let output = output.expect("it ran");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && message.contains("<stdout>: No space left"), "{message}");
+}
+
+/// An answer reaches a terminal with its control characters shown, and a pipe as it is.
+#[test]
+#[cfg(target_os = "linux")]
+fn control_characters_are_shown_on_a_terminal_alone() {
+    // A token that the model says, which now spells what a terminal would obey.
+    let folder = model(None);
+    let path = folder.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&path).expect("readable")).expect("JSON");
+    let vocabulary = json["model"]["vocab"].as_object_mut().expect("words");
+    let spider = vocabulary.remove("no").or(vocabulary.remove("▁no")).expect("a word");
+    vocabulary.insert("\u{1b}[31mno".into(), spider);
+    fs::write(&path, json.to_string()).expect("writable");
+    let words = [&sample(), "is there a dog?"];
+    let raw = answer(&folder, &words);
+    assert!(raw.contains('\u{1b}'), "{raw:?}");
+    let command = format!(
+        "{} describe {} '{}' --device cpu --model {}",
+        env!("CARGO_BIN_EXE_mustdrop"),
+        words[0],
+        words[1],
+        folder.path().display()
+    );
+    let shown = std::process::Command::new("script").args(["-qec", &command, "/dev/null"]).output();
+    let shown = String::from_utf8_lossy(&shown.expect("script, of util-linux").stdout).into_owned();
+    assert!(shown.contains("\u{241b}[31mno") && !shown.contains("\u{1b}[31m"), "{shown:?}");
+}

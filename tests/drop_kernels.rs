@@ -168,7 +168,7 @@ fn text_attention() {
                         &strided(queries),
                         &keys,
                         &sums,
-                        asked,
+                        asked..asked + rows,
                         tokens,
                         past,
                         window.as_ref(),

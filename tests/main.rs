@@ -5,6 +5,7 @@
 mod common;
 
 mod architecture;
+mod asked_rows;
 mod attention;
 mod cache;
 mod cases;

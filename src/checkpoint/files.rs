@@ -13,6 +13,7 @@ use std::hash::{Hash, Hasher};
 #[cfg(feature = "cli")]
 use twox_hash::XxHash64;
 
+use super::header::LFS_POINTER;
 use crate::error::{Error, Result};
 
 /// Largest file that is read whole: far above any real `tokenizer.json`.
@@ -20,7 +21,8 @@ const READ_LIMIT_BYTES: u64 = 64 << 20;
 
 /// The files beside the weights that answers depend on.
 #[cfg(feature = "cli")]
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 10] = [
+    "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "config.json",
@@ -166,6 +168,10 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
     file.take(READ_LIMIT_BYTES + 1).read_to_end(&mut bytes).map_err(|source| Error::io(path, source))?;
     if bytes.len() as u64 > READ_LIMIT_BYTES {
         return Err(Error::model(path, format!("expected at most {READ_LIMIT_BYTES} bytes, found more")));
+    }
+    if bytes.starts_with(LFS_POINTER) {
+        let problem = "this is a Git LFS pointer, not the file itself; run `git lfs pull`";
+        return Err(Error::model(path, problem));
     }
     Ok(Some(bytes))
 }

@@ -23,7 +23,7 @@ const LENGTH_BYTES: usize = 8;
 /// The format's own limit on the header.
 const HEADER_LIMIT_BYTES: u64 = 100_000_000;
 /// How a file begins that Git left in the place of a large one.
-pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs";
+pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// One tensor of a file: what it is and where its bytes lie.
 pub(super) struct Entry {

@@ -33,7 +33,6 @@ use shards::Shard;
 pub use blocks::BlockFormat;
 pub(crate) use embedded::SAMPLE;
 pub use files::ModelFiles;
-pub(crate) use header::LFS_POINTER;
 pub use tensor::{StoredDtype, StoredTensor};
 
 /// A model's tensors, found by their canonical names.

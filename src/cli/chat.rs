@@ -15,7 +15,7 @@ use super::{
     interrupt::Interrupts,
     model::ModelArguments,
     pruning::PruningArguments,
-    write_whole,
+    write_answer, write_whole,
 };
 use crate::{
     Chat, Error, Event, Part, Picture, Pruning, Report, cache_folder,
@@ -250,20 +250,18 @@ impl Session {
             self.shown = Some(last(picture, report));
         }
         self.waiting.clear();
-        let mut stdout = io::stdout();
         let mut stopped = self.interrupts.happened();
         while !stopped && let Some(event) = answer.next() {
             match event {
                 Ok(Event::Text(piece)) => {
-                    stdout.write_all(piece.as_bytes())?;
-                    stdout.flush()?;
+                    write_answer(&piece)?;
                 }
                 Ok(_) | Err(Error::Cancelled) => {}
                 Err(error) => return Err(error.into()),
             }
             stopped = self.interrupts.happened();
         }
-        writeln!(stdout)?;
+        writeln!(io::stdout())?;
         if stopped {
             self.interrupts.clear();
             say!("(stopped)");

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     generation::GenerationArguments, model::ModelArguments, not_over_an_input, print_json,
-    pruning::PruningArguments, write_whole,
+    pruning::PruningArguments, write_answer, write_whole,
 };
 use crate::{
     Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report, checkpoint::SAMPLE,
@@ -157,14 +157,12 @@ impl DescribeCommand {
             let text = answer.complete()?;
             return print_json(&Output { answer: text, report: answer.report() });
         }
-        let mut stdout = io::stdout();
         for event in &mut answer {
             if let Event::Text(piece) = event? {
-                stdout.write_all(piece.as_bytes())?;
-                stdout.flush()?;
+                write_answer(&piece)?;
             }
         }
-        writeln!(stdout)?;
+        writeln!(io::stdout())?;
         say!("{}", summary(answer.report()));
         Ok(())
     }
@@ -194,7 +192,7 @@ pub(super) fn spinner() -> ProgressBar {
 /// One line about what the answer cost.
 pub(super) fn summary(report: &Report) -> String {
     let times = &report.times;
-    let steps = report.new_tokens.saturating_sub(1);
+    let steps = report.decode_steps();
     let rate = match times.decode.as_secs_f64() {
         seconds if steps > 0 && seconds > 0.0 => format!(", {:.1} tokens/s", steps as f64 / seconds),
         _ => String::new(),

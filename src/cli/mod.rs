@@ -37,6 +37,7 @@ mod shell;
 mod trace;
 
 use std::{
+    borrow::Cow,
     fs,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
@@ -144,6 +145,11 @@ pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
                     say!("error: {known}");
                     ExitCode::from(known.exit_code())
                 }
+                // Files that are read or written are named; what is left is the output.
+                None if error.is::<io::Error>() => {
+                    say!("error: <stdout>: {error:#}");
+                    ExitCode::FAILURE
+                }
                 None => {
                     say!("error: {error:#}");
                     ExitCode::FAILURE
@@ -156,6 +162,40 @@ pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
 /// Whether the reader of our output went away, as in `mustdrop devices | head -1`.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes a piece of an answer on stdout, at once. Control characters, which a terminal would obey, are shown there as signs.
+///
+/// # Errors
+///
+/// What the system says against it.
+pub fn write_answer(piece: &str) -> io::Result<()> {
+    use io::Write;
+    let mut stdout = io::stdout();
+    let shown = if stdout.is_terminal() { with_visible_controls(piece) } else { piece.into() };
+    stdout.write_all(shown.as_bytes())?;
+    stdout.flush()
+}
+
+/// A text whose control characters are Unicode's pictures of them, or codes where there is none; lines end and tabs stay.
+fn with_visible_controls(text: &str) -> Cow<'_, str> {
+    // Marks of direction can make a terminal show one text for another.
+    let is_mark =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_unseen = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || is_mark(c);
+    if !text.contains(is_unseen) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\u{7f}' => shown.push('\u{2421}'),
+            _ if !is_unseen(character) => shown.push(character),
+            _ if character < ' ' => shown.extend(char::from_u32(0x2400 + u32::from(character))),
+            _ => shown.extend(character.escape_unicode()),
+        }
+    }
+    shown.into()
 }
 
 /// Writes `value` as one line of JSON on stdout.

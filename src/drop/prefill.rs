@@ -1,5 +1,7 @@
 //! Stage P: tokens that text pays little attention to are dropped behind some layers of the first pass.
 
+use std::ops::Range;
+
 use burn::tensor::{Int, Tensor};
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    kernel::{self, ReadBack, attention::Window},
+    kernel::{self, ReadBack, attention::Window, prefill::Received},
 };
 
 /// The rows that go on behind a layer.
@@ -145,17 +147,15 @@ impl PrefillFilter {
     pub fn survivors(&mut self, layer: usize, scores: Scores) -> Result<Option<Survivors>> {
         let Scores { query, keys, log_sum, past, window } = scores;
         let rows = query.dims()[0];
-        let text = self.pictures.last().map_or(rows, |last| last.start + last.len());
-        if text >= rows {
+        if self.pictures.last().is_none_or(|last| last.start + last.len() >= rows) {
             return Ok(None);
         }
-        let asked = match self.rules.asked() {
-            AskedRows::Text => text,
-            AskedRows::Last => rows - 1,
-        };
-        let received = self.pictures.iter().map(|picture| {
+        let received = self.pictures.iter().enumerate().filter_map(|(number, picture)| {
             let tokens = (past + picture.start, picture.len());
-            kernel::prefill::text_attention(query, keys, log_sum, asked, tokens, past, window)
+            let runs = self.asked(number, rows).into_iter().map(|asked| {
+                kernel::prefill::text_attention(query, keys, log_sum, asked, tokens, past, window)
+            });
+            Received::of_all(runs)
         });
         let received = received.collect();
         let starts: Vec<usize> = self.pictures.iter().map(|picture| picture.start).collect();
@@ -165,6 +165,16 @@ impl PrefillFilter {
         let pictures = starts.into_iter().zip(going_on.chosen).collect();
         self.choices.push(Choice { layer, rows, pictures });
         Ok(Some(Survivors { rows: going_on.rows, count: going_on.count, renumber: self.renumber }))
+    }
+
+    /// The rows, of `rows` in all, whose attention to picture `number` counts: runs of text behind it.
+    fn asked(&self, number: usize, rows: usize) -> Vec<Range<usize>> {
+        if self.rules.asked() == AskedRows::Last {
+            return vec![rows - 1..rows];
+        }
+        let ends = self.pictures[number..].iter().map(|picture| picture.start + picture.len());
+        let starts = self.pictures[number + 1..].iter().map(|picture| picture.start).chain([rows]);
+        ends.zip(starts).map(|(end, start)| end..start).filter(|run| !run.is_empty()).collect()
     }
 
     /// Reads back what entered the decoder and what the filters did, all at once.

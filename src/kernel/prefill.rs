@@ -1,5 +1,7 @@
 //! Kernels of `shaders/prefill`: what text pays attention to, and which tokens stay for it.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Int, Tensor};
 
 use super::{
@@ -63,21 +65,35 @@ impl Received {
             Self::Reduced { sum, .. } => sum,
         }
     }
+
+    /// What the same tokens receive of several runs of rows together; `None` of no run.
+    pub fn of_all(runs: impl IntoIterator<Item = Self>) -> Option<Self> {
+        runs.into_iter().reduce(|all, next| match (all, next) {
+            (Self::Weights { weights, heads }, Self::Weights { weights: next, .. }) => {
+                Self::Weights { weights: Tensor::cat(vec![weights, next], 1), heads }
+            }
+            (Self::Reduced { sum, max }, Self::Reduced { sum: next_sum, max: next_max }) => {
+                Self::Reduced { sum: sum + next_sum, max: max.max_pair(next_max) }
+            }
+            // All runs of a pass are computed on one device.
+            (all, _) => all,
+        })
+    }
 }
 
-/// The attention that `columns` keys from `first` on receive from the queries from `asked` on; see
+/// The attention that `columns` keys from `first` on receive from the queries in `asked`; see
 /// [`oracle::text_attention`]. Keys before the pass's are `past`, and each query looks as far back as `window` says.
 pub fn text_attention(
     query: &Tensor<3>,
     key: &Tensor<3>,
     log_sum: &Tensor<2>,
-    asked: usize,
+    asked: Range<usize>,
     (first, columns): (usize, usize),
     past: usize,
     window: Option<&Window>,
 ) -> Received {
     let ([all_rows, heads, head_dim], [_, key_heads, _]) = (query.dims(), key.dims());
-    let rows = all_rows - asked;
+    let (rows, asked) = (asked.len(), asked.start);
     let params = TextAttentionParams {
         rows: rows as u32,
         asked: asked as u32,

@@ -54,6 +54,7 @@ impl ClassAttention {
         let key = self.key.forward(&normed).reshape([rows, self.heads, width / self.heads]);
         let log_sum = kernel::attention::log_sum_exp(&query, &key, self.variants);
         let tokens = (classes, rows - classes);
-        kernel::prefill::text_attention(&query, &key, &log_sum, 0, tokens, 0, None).sum() / asking as f32
+        kernel::prefill::text_attention(&query, &key, &log_sum, 0..asking, tokens, 0, None).sum()
+            / asking as f32
     }
 }

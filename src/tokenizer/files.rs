@@ -7,7 +7,7 @@ use tokenizers::AddedToken;
 
 use super::{check::check, library::Library};
 use crate::{
-    checkpoint::{LFS_POINTER, ModelFiles},
+    checkpoint::ModelFiles,
     error::{Error, Result},
 };
 
@@ -43,9 +43,6 @@ impl TokenizerFiles {
                     .into(),
             ));
         };
-        if bytes.starts_with(LFS_POINTER) {
-            return Err(invalid("this is a Git LFS pointer, not the file itself; run `git lfs pull`".into()));
-        }
         let json: Value =
             serde_json::from_slice(&bytes).map_err(|error| invalid(format!("not valid JSON: {error}")))?;
         check(&json).map_err(invalid)?;

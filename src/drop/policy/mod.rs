@@ -184,7 +184,7 @@ impl Score {
 /// The rows whose attention a policy asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskedRows {
-    /// Every text row behind the last picture.
+    /// Every text row behind a picture.
     Text,
     /// The prompt's last row.
     Last,
