@@ -43,6 +43,7 @@ pub mod model;
 #[doc(hidden)]
 pub mod oracle;
 mod overlay;
+mod panics;
 mod part;
 mod picture_cache;
 pub mod prompt;

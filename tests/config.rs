@@ -239,6 +239,7 @@ fn json_that_is_no_json_is_quoted_where_it_goes_wrong() {
         ("{\n \"rope_theta\": 1e999\n}", r#"near `"rope_theta": 1e999`"#),
         (r#"{"layer_norm_eps": Infinity}"#, r#"near `"layer_norm_eps": Infinity`"#),
         ("[1]", "expected a JSON object, found [1]"),
+        (&format!("{{\"a\":{}", "[".repeat(1_000_000)), "recursion limit exceeded"),
         ("", "not valid JSON"),
     ] {
         let message =

@@ -203,3 +203,22 @@ fn other_files_are_called_by_their_name() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// Texts that a PNG carries are no burden, however many and however well they are compressed.
+#[test]
+fn compressed_texts_of_a_png_are_bounded() {
+    let png = made("small.png");
+    let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; 8 << 20], 9);
+    let mut chunk = Vec::new();
+    let data = [b"Raw profile type exif\0\0".as_slice(), &bomb].concat();
+    chunk.extend((data.len() as u32).to_be_bytes());
+    let body = [b"zTXt".as_slice(), &data].concat();
+    chunk.extend(&body);
+    chunk.extend(crc32fast::hash(&body).to_be_bytes());
+    // Behind the header chunk.
+    let bytes = [&png[..33], &chunk.repeat(200), &png[33..]].concat();
+    assert_eq!(
+        Picture::decode(&bytes, "texts").expect("a picture").rgb(),
+        Picture::decode(&png, "plain").expect("a picture").rgb()
+    );
+}

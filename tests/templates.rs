@@ -132,6 +132,7 @@ fn templates_that_take_too_much_are_stopped() {
         "{{ [1] | tojson(indent=18446744073709551615) ~ ('x' * 9000000000) }}",
         "{{ (range(100000) | list) * 100000 }}",
         "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
+        "{% set n = namespace(l=[]) %}{% for a in range(400) %}{% for b in range(400) %}{% set n.l = [n.l] %}{% endfor %}{% endfor %}{{ n.l | length }}{{ 'x' * 99999999 }}",
         "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
         "{% for a in [[[]]] recursive %}{{ loop([a]) }}{% endfor %}",
         "{% set x = 'x' * 100000 %}{% for i in range(1000) %}{{ ', '.join([x] * 1000) }}{% endfor %}",
@@ -140,6 +141,29 @@ fn templates_that_take_too_much_are_stopped() {
         let failure = found.map(|text| text.len()).expect_err(source);
         assert!(!failure.is_refusal, "{source}: {failure:?}");
     }
+}
+
+#[test]
+fn long_templates_are_read_to_the_end() {
+    let count = 200_000;
+    for source in [
+        "{% raw %}".to_owned() + &"{%".repeat(count),
+        "{{ ".to_owned() + &"'%s' % (".repeat(count),
+        "{{ ".to_owned() + &"'%s' % ".repeat(count) + "x }}",
+        "{#".repeat(count),
+        "{{ '".repeat(count),
+        "{% generation %}".repeat(count),
+        "{{ x ".to_owned() + &"| upper ".repeat(9_000) + "}}",
+        "{{ x ".to_owned() + &"~ x ".repeat(9_000) + "}}",
+        "{{ x ".to_owned() + &"| upper ".repeat(count) + "}}",
+    ] {
+        // Whatever it is: it is found out.
+        let _ = Jinja::new(&source).map(|jinja| jinja.render(json!({})));
+    }
+    let text = "a".repeat(count);
+    let rendered = Jinja::new(&format!("{{{{ '%s' % x }}}}{text}"))
+        .and_then(|jinja| jinja.render(json!({ "x": "b" })).map_err(|failure| failure.problem));
+    assert_eq!(rendered, Ok(format!("b{text}")));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::{
     generation::GenerationArguments,
     interrupt::Interrupts,
     model::ModelArguments,
+    not_over_an_input,
     pruning::PruningArguments,
     write_answer, write_whole,
 };
@@ -94,6 +95,8 @@ struct Session {
     chat: Chat,
     /// The rules that a budget is added to.
     rules: Pruning,
+    /// The files of the pictures so far, over which nothing is written.
+    files: Vec<PathBuf>,
     /// Pictures that go with the next question.
     waiting: Vec<Picture>,
     /// The last answer's account.
@@ -127,7 +130,15 @@ impl ChatCommand {
             rules.seed = self.generation.seed;
             rules
         });
-        let mut session = Session { chat, rules, waiting, last: None, shown: None, interrupts };
+        let mut session = Session {
+            chat,
+            rules,
+            files: self.pictures.clone(),
+            waiting,
+            last: None,
+            shown: None,
+            interrupts,
+        };
         let mut editor = DefaultEditor::new()?;
         // What was typed in earlier sessions is a comfort: without it, everything works.
         let folder = cache_folder::path().filter(|folder| fs::create_dir_all(folder).is_ok());
@@ -184,6 +195,7 @@ impl Session {
                 self.waiting.iter().for_each(|picture| allowance.spend(picture));
                 let picture = allowance.open(path)?;
                 say!("{} x {} pixels, shown with the next question", picture.width(), picture.height());
+                self.files.push(path.to_owned());
                 self.waiting.push(picture);
             }
             Line::Keep(budget) => self.keep(budget)?,
@@ -224,6 +236,7 @@ impl Session {
             let found = "none; ask about a picture, with /keep before";
             return Err(Error::argument("/overlay", "a picture that lost tokens", found).into());
         };
+        not_over_an_input("/overlay", path, &self.files)?;
         Ok(write_whole("/overlay", path, &drawn?.to_png()?)?)
     }
 

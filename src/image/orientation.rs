@@ -11,11 +11,13 @@ const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 const XMP_PREFIX: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 /// A WebP file's flag that it has a block of EXIF.
 const WEBP_EXIF_FLAG: u8 = 8;
-/// The most that a compressed text may become.
-const TEXT_LIMIT_BYTES: usize = 1 << 20;
-/// Keys of PNG's texts that hold EXIF in hexadecimal digits, and XMP.
-const PROFILE_KEY: &str = "Raw profile type exif";
-const XMP_KEY: &str = "XML:com.adobe.xmp";
+/// The most that all compressed texts of a file may become.
+const TEXT_LIMIT_BYTES: usize = 4 << 20;
+/// Keys of PNG's texts that hold EXIF in hexadecimal digits, EXIF as it is, and XMP.
+const PROFILE_KEY: &[u8] = b"Raw profile type exif";
+const EXIF_KEY: &[u8] = b"exif";
+const XMP_KEY: &[u8] = b"XML:com.adobe.xmp";
+const KEYS: [&[u8]; 3] = [PROFILE_KEY, EXIF_KEY, XMP_KEY];
 
 /// How the picture in `bytes` has to be turned; not at all where it does not say, or not properly.
 pub(super) fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
@@ -70,16 +72,16 @@ fn jpeg(bytes: &[u8]) -> Blocks {
 }
 
 fn png(bytes: &[u8]) -> Blocks {
-    let (mut blocks, mut profile) = (Blocks::default(), None);
+    let (mut blocks, mut profile, mut room) = (Blocks::default(), None, TEXT_LIMIT_BYTES);
     for chunk in png_chunks(bytes).filter(|chunk| chunk.is_whole) {
         if &chunk.kind == b"eXIf" {
             blocks.exif = Some(chunk.data.to_vec());
             continue;
         }
-        match png_text(&chunk.kind, chunk.data) {
-            Some((key, text)) if key == PROFILE_KEY.as_bytes() => profile = of_profile(&text),
-            Some((b"exif", text)) if &chunk.kind == b"tEXt" => profile = Some(text),
-            Some((key, text)) if key == XMP_KEY.as_bytes() => blocks.xmp = Some(text),
+        match png_text(&chunk.kind, chunk.data, &mut room) {
+            Some((key, text)) if key == PROFILE_KEY => profile = of_profile(&text),
+            Some((key, text)) if key == EXIF_KEY && &chunk.kind == b"tEXt" => profile = Some(text),
+            Some((key, text)) if key == XMP_KEY => blocks.xmp = Some(text),
             _ => {}
         }
     }
@@ -87,25 +89,29 @@ fn png(bytes: &[u8]) -> Blocks {
     blocks
 }
 
-/// Key and text of a chunk of text.
-fn png_text<'a>(kind: &[u8; 4], data: &'a [u8]) -> Option<(&'a [u8], Vec<u8>)> {
+/// Key and text of a chunk of text, if the key is one of ours; `room` is what compressed texts may still take.
+fn png_text<'a>(kind: &[u8; 4], data: &'a [u8], room: &mut usize) -> Option<(&'a [u8], Vec<u8>)> {
     let split = |data: &'a [u8]| {
         let end = data.iter().position(|byte| *byte == 0)?;
         Some((&data[..end], &data[end + 1..]))
     };
-    let inflate =
-        |data: &[u8]| miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(data, TEXT_LIMIT_BYTES).ok();
-    let (key, rest) = split(data)?;
+    let mut inflate = |data: &[u8]| {
+        let text = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(data, *room).ok();
+        // One that does not fit has cost as much.
+        *room -= text.as_ref().map_or(*room, Vec::len).min(*room);
+        text
+    };
+    let is_text = [*b"tEXt", *b"zTXt", *b"iTXt"].contains(kind);
+    let (key, rest) = split(data).filter(|(key, _)| is_text && KEYS.contains(key))?;
     match kind {
         b"tEXt" => Some((key, rest.to_vec())),
         b"zTXt" => Some((key, inflate(rest.get(1..)?)?)),
-        b"iTXt" => {
+        _ => {
             let is_compressed = *rest.first()? == 1;
             let (_language, rest) = split(rest.get(2..)?)?;
             let (_translated_key, text) = split(rest)?;
             Some((key, if is_compressed { inflate(text)? } else { text.to_vec() }))
         }
-        _ => None,
     }
 }
 

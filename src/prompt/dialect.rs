@@ -5,9 +5,17 @@
 
 /// The filter that stands for `%` behind a string.
 pub(super) const FORMAT: &str = "__format";
+/// The most words and signs in a tag. Operators in a chain are links of a chain in the engine, too.
+pub(super) const LONGEST_TAG: usize = 20_000;
+/// How many formats within each other are read; no template that people write has more.
+const DEEPEST: usize = 32;
 
 /// `source` as minijinja reads it.
-pub(super) fn adapt(source: &str) -> String {
+///
+/// # Errors
+///
+/// That a tag is longer than any that people write.
+pub(super) fn adapt(source: &str) -> Result<String, String> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut adapted = String::with_capacity(source.len());
     let mut rest = source.as_str();
@@ -20,6 +28,11 @@ pub(super) fn adapt(source: &str) -> String {
         };
         let (tag, after) = tag.split_at(length);
         rest = after;
+        if !tag.starts_with("{#") && words(tag) > LONGEST_TAG {
+            return Err(format!(
+                "expected tags of at most {LONGEST_TAG} words and signs, found a longer one"
+            ));
+        }
         match name(tag) {
             "generation" => adapted += &tag.replace("generation", "with"),
             "endgeneration" => adapted += &tag.replace("endgeneration", "endwith"),
@@ -34,10 +47,32 @@ pub(super) fn adapt(source: &str) -> String {
                 rest = after;
             }
             _ if tag.starts_with("{#") => adapted += tag,
-            _ => adapted += &with_formats(tag),
+            _ => adapted += &with_formats(tag, 0),
         }
     }
-    adapted + rest
+    Ok(adapted + rest)
+}
+
+/// How many words and signs a tag has; a string is one.
+fn words(tag: &str) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while let Some(character) = tag[at..].chars().next() {
+        at += match character {
+            '\'' | '"' => string_length(&tag[at..]),
+            _ if is_of_word(character) => word_length(&tag[at..]),
+            _ => character.len_utf8(),
+        };
+        count += usize::from(!character.is_whitespace());
+    }
+    count
+}
+
+fn is_of_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+fn word_length(text: &str) -> usize {
+    text.find(|c: char| !is_of_word(c)).unwrap_or(text.len())
 }
 
 /// Where the next tag begins.
@@ -56,8 +91,13 @@ fn name(tag: &str) -> &str {
 /// How long the text up to `{% endraw %}` is.
 fn raw_length(text: &str) -> usize {
     let ends = text.match_indices("{%").map(|(at, _)| at);
-    let is_end =
-        |at: &usize| text[*at..].find("%}").is_some_and(|end| name(&text[*at..at + end + 2]) == "endraw");
+    let is_end = |at: &usize| {
+        let inner = text[at + 2..].trim_start_matches(['-', '+']).trim_start();
+        inner.strip_prefix("endraw").is_some_and(|rest| {
+            let rest = rest.trim_start();
+            rest.starts_with("%}") || rest.starts_with("-%}")
+        })
+    };
     ends.into_iter().find(is_end).unwrap_or(text.len())
 }
 
@@ -98,8 +138,8 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-/// `expression` with `'…' % operand` as `'…' | __format(operand)`.
-fn with_formats(expression: &str) -> String {
+/// `expression` with `'…' % operand` as `'…' | __format(operand)`; operands within `depth` others are looked at, too.
+fn with_formats(expression: &str, depth: usize) -> String {
     let mut adapted = String::with_capacity(expression.len());
     let mut is_behind_string = false;
     let mut at = 0;
@@ -112,9 +152,9 @@ fn with_formats(expression: &str) -> String {
                 is_behind_string = true;
                 at += length;
             }
-            '%' if is_behind_string && !rest.starts_with("%}") => {
+            '%' if is_behind_string && depth < DEEPEST && !rest.starts_with("%}") => {
                 let length = operand_length(&rest[1..]);
-                let operand = with_formats(rest[1..1 + length].trim());
+                let operand = with_formats(rest[1..1 + length].trim(), depth + 1);
                 adapted += &format!("| {FORMAT}({operand})");
                 at += 1 + length;
             }
@@ -131,7 +171,6 @@ fn with_formats(expression: &str) -> String {
 /// How long the operand is that `text` begins with: a value with what is attached to it (`.name`, `[…]`, `(…)`, `| filter`).
 fn operand_length(text: &str) -> usize {
     let blank = |text: &str| text.len() - text.trim_start().len();
-    let word = |text: &str| text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
     let bracketed = |text: &str| match text.chars().next() {
         Some('(') => 1 + expression_length(&text[1..], ")"),
         Some('[') => 1 + expression_length(&text[1..], "]"),
@@ -143,17 +182,17 @@ fn operand_length(text: &str) -> usize {
     at += match text[at..].chars().next() {
         Some('\'' | '"') => string_length(&text[at..]),
         Some('(' | '[' | '{') => bracketed(&text[at..]),
-        _ => word(&text[at..]),
+        _ => word_length(&text[at..]),
     };
     loop {
         let next = at + blank(&text[at..]);
         let rest = &text[next..];
         let length = match rest.chars().next() {
             Some('(' | '[') => bracketed(rest),
-            Some('.') => 1 + word(&rest[1..]),
+            Some('.') => 1 + word_length(&rest[1..]),
             Some('|') => {
                 let filter = 1 + blank(&rest[1..]);
-                filter + word(&rest[filter..])
+                filter + word_length(&rest[filter..])
             }
             _ => return at,
         };
@@ -180,11 +219,15 @@ mod tests {
             ("{%- generation -%}x{%+ endgeneration %}", "{%- with -%}x{%+ endwith %}"),
             ("{% raw %}\n{{ '%s' % x }}{% endraw %}", "{% raw %}\n\n{{ '%s' % x }}{% endraw %}"),
             ("{{ '%s' % x.y[1] | upper + 'z' }}", "{{ '%s' | __format(x.y[1] | upper) + 'z' }}"),
+            (
+                "{% raw %}{% if %}{%- endraw -%}{{ '%s' % x }}",
+                "{% raw %}{% if %}{%- endraw -%}{{ '%s' | __format(x) }}",
+            ),
             ("{{ 'unfinished", "{{ 'unfinished"),
             ("{% raw", "{% raw"),
             ("{{ '%d' % -3.5 }} 5 % {", "{{ '%d' | __format(-3.5) }} 5 % {"),
         ] {
-            assert_eq!(adapt(source), expected);
+            assert_eq!(adapt(source).as_deref(), Ok(expected));
         }
     }
 }

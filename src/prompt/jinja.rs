@@ -7,6 +7,7 @@
 use std::{
     error::Error as _,
     fmt::{self, Write},
+    thread,
 };
 
 use minijinja::{
@@ -17,6 +18,7 @@ use minijinja::{
 use serde::Serialize;
 
 use super::{dialect, filters, json, python};
+use crate::panics;
 
 /// What a template may take: a step costs 1, as do 64 bytes of a text that it makes. That is thousands of turns, no endless
 /// loop, and at most 64 MB.
@@ -26,6 +28,10 @@ const LONGEST: usize = 16 << 20;
 /// How deep macros and recursive loops may call each other.
 const DEEPEST: usize = 200;
 
+/// For what is as long as it may be. Only what is used of it takes memory.
+const STACK_BYTES: usize = 256 << 20;
+/// What is said of a panic.
+const PANICKED: &str = "it brings the template engine down";
 /// The environment's name for its only template.
 const NAME: &str = "chat_template";
 
@@ -40,7 +46,9 @@ impl Jinja {
     ///
     /// What is wrong with it.
     pub fn new(source: &str) -> Result<Self, String> {
-        environment(source).map(Self).map_err(|error| format!("not a valid chat template: {error}"))
+        let compile = || environment(source).map(Self).map_err(|error| error.to_string());
+        let compiled = on_deep_stack(|| panics::caught(PANICKED, compile));
+        compiled.and_then(|compiled| compiled).map_err(|error| format!("not a valid chat template: {error}"))
     }
 
     /// Renders it with these variables.
@@ -48,12 +56,15 @@ impl Jinja {
     /// # Errors
     ///
     /// What it fails at, or that it takes too much time or memory.
-    pub fn render(&self, variables: impl Serialize) -> Result<String, Failure> {
-        let rendered = self.0.get_template(NAME).and_then(|template| template.render(Serde(variables)));
-        rendered.map_err(|error| {
-            let is_refusal = error.source().is_some_and(|cause| cause.is::<Raised>());
-            Failure { is_refusal, problem: format!("the chat template fails: {error}") }
-        })
+    pub fn render(&self, variables: impl Serialize + Send) -> Result<String, Failure> {
+        let render = || {
+            let rendered = self.0.get_template(NAME).and_then(|template| template.render(Serde(variables)));
+            rendered.map_err(|error| {
+                let is_refusal = error.source().is_some_and(|cause| cause.is::<Raised>());
+                Failure { is_refusal, problem: format!("the chat template fails: {error}") }
+            })
+        };
+        on_deep_stack(|| panics::caught(PANICKED, || Ok(render())))??
     }
 }
 
@@ -84,10 +95,21 @@ impl fmt::Display for Raised {
 
 impl std::error::Error for Raised {}
 
+/// Does `work` where chains of operators and lists within lists, which the engine follows link by link, find room: their number
+/// is bounded by [`dialect::LONGEST_TAG`] and [`FUEL`].
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| format!("no thread to read it in: {error}"))?;
+        thread.join().map_err(|_| PANICKED.to_owned())
+    })
+}
+
 fn environment(source: &str) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_unknown_method_callback(python::call_method);
+    environment.set_debug(false);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(DEEPEST);
     environment.set_formatter(write_value);
@@ -95,7 +117,7 @@ fn environment(source: &str) -> Result<Environment<'static>, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
     });
     filters::add_to(&mut environment);
-    environment.add_template_owned(NAME, dialect::adapt(source))?;
+    environment.add_template_owned(NAME, dialect::adapt(source).map_err(python::invalid)?)?;
     Ok(environment)
 }
 

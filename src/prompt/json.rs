@@ -112,21 +112,23 @@ impl Writer<'_> {
             if at > 0 {
                 self.json += &self.style.separators[0];
             }
-            self.new_line(depth + 1);
+            self.new_line(depth + 1)?;
             write(self, item)?;
         }
         if !is_empty {
-            self.new_line(depth);
+            self.new_line(depth)?;
         }
         self.json.push(close);
         Ok(())
     }
 
-    fn new_line(&mut self, depth: usize) {
+    fn new_line(&mut self, depth: usize) -> Result<(), Error> {
         if let Some(indent) = &self.style.indent {
+            charge(self.state, indent.len().saturating_mul(depth))?;
             self.json.push('\n');
             (0..depth).for_each(|_| self.json += indent);
         }
+        Ok(())
     }
 
     fn text(&mut self, text: &str) {

@@ -22,6 +22,8 @@ const EDGE: char = '\u{FDD3}';
 /// Delimiters of a private spelling.
 const OPEN: char = '\u{FDD1}';
 const CLOSE: char = '\u{FDD2}';
+/// The longest part of a spelling that is looked for at the ends of a text, in characters.
+const LONGEST_PART: usize = 256;
 /// Noncharacters that marked texts may not contain otherwise.
 const RESERVED: std::ops::RangeInclusive<char> = '\u{FDD0}'..='\u{FDEF}';
 
@@ -64,7 +66,7 @@ impl Spellings {
                 from += found + first;
                 places.insert(from, MARK);
             }
-            let cuts = || spelling.char_indices().map(|(at, _)| at).skip(1);
+            let cuts = || spelling.char_indices().map(|(at, _)| at).skip(1).take(LONGEST_PART);
             if cuts().any(|cut| text.ends_with(&spelling[..cut])) {
                 places.entry(text.len()).or_insert(EDGE);
             }

@@ -3,14 +3,13 @@
 //! Tokenizer files come from strangers, and the crate takes much of them for granted. What is known to bring it down is refused
 //! before ([`super::check`]); the net below it is the last resort, for what is not known yet.
 
-use std::{
-    cell::Cell,
-    panic::{self, AssertUnwindSafe},
-    sync::Once,
-};
-
 use serde_json::Value;
 use tokenizers::{AddedToken, Tokenizer, step_decode_stream};
+
+use crate::panics;
+
+/// What is said of a panic.
+const PANICKED: &str = "the tokenizer's file brings the tokenizers library down";
 
 /// A tokenizer whose methods fail where the crate's would panic.
 #[derive(Debug)]
@@ -42,19 +41,20 @@ impl Library {
         }
         let decoder = json.get("decoder").map(Value::to_string);
         let has_byte_fallback = decoder.is_some_and(|decoder| decoder.contains("\"ByteFallback\""));
-        let tokenizer = catch(|| serde_json::from_value(json).map_err(|error| error.to_string()))
-            .map_err(|error| format!("not a valid tokenizer: {error}"))?;
+        let tokenizer =
+            panics::caught(PANICKED, || serde_json::from_value(json).map_err(|error| error.to_string()))
+                .map_err(|error| format!("not a valid tokenizer: {error}"))?;
         Ok(Self { tokenizer, has_byte_fallback })
     }
 
     /// Its contents, as [`from_json`](Self::from_json) takes them.
     pub fn to_json(&self) -> Result<Value, String> {
-        catch(|| serde_json::to_value(&self.tokenizer).map_err(|error| error.to_string()))
+        panics::caught(PANICKED, || serde_json::to_value(&self.tokenizer).map_err(|error| error.to_string()))
     }
 
     /// Adds the tokens that it does not have, as transformers does.
     pub fn add_tokens(&mut self, tokens: &[AddedToken]) -> Result<(), String> {
-        catch(|| Ok(self.tokenizer.add_tokens(tokens))).map(|_added| ())
+        panics::caught(PANICKED, || Ok(self.tokenizer.add_tokens(tokens))).map(|_added| ())
     }
 
     /// The added tokens, by id.
@@ -72,13 +72,14 @@ impl Library {
     /// Token ids of a text, with the tokenizer's own frame around them if asked for.
     pub fn encode(&self, text: &str, with_frame: bool) -> Result<Vec<u32>, String> {
         let encode = || self.tokenizer.encode_fast(text, with_frame).map_err(|error| error.to_string());
-        let encoding = catch(encode).map_err(|error| format!("cannot encode the text: {error}"))?;
+        let encoding =
+            panics::caught(PANICKED, encode).map_err(|error| format!("cannot encode the text: {error}"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of tokens, special ones left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String, String> {
-        catch(|| self.tokenizer.decode(ids, true).map_err(|error| error.to_string()))
+        panics::caught(PANICKED, || self.tokenizer.decode(ids, true).map_err(|error| error.to_string()))
             .map_err(|error| format!("cannot decode the answer: {error}"))
     }
 
@@ -97,32 +98,9 @@ impl Library {
     /// The text that becomes certain with further tokens.
     pub fn step(&self, ids: Vec<u32>, window: &mut Window) -> Result<Option<String>, String> {
         let Window { ids: seen, prefix, prefix_index } = window;
-        catch(|| {
+        panics::caught(PANICKED, || {
             step_decode_stream(&self.tokenizer, ids, true, seen, prefix, prefix_index)
                 .map_err(|error| error.to_string())
         })
     }
-}
-
-thread_local! {
-    /// Whether a panic of this thread is about to become an error.
-    static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Does `work`; a panic in it is an error, and nothing is printed about it.
-fn catch<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !IS_CAUGHT.get() {
-                before(info);
-            }
-        }));
-    });
-    let is_nested = IS_CAUGHT.replace(true);
-    // A tokenizer that panicked may be asked again: its parts do not change but for a cache of words.
-    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
-    IS_CAUGHT.set(is_nested);
-    outcome.unwrap_or_else(|_| Err("the tokenizer's file brings the tokenizers library down".into()))
 }
