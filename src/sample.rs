@@ -37,7 +37,7 @@ impl Default for Sampling {
 
 impl Sampling {
     /// What `repetition_penalty` may be, in files as on the command line.
-    pub(crate) const PENALTIES: RangeInclusive<f32> = f32::MIN_POSITIVE..=f32::MAX;
+    pub(crate) const PENALTIES: RangeInclusive<f32> = 1e-3..=1e3;
     /// What `temperature` may be.
     pub(crate) const TEMPERATURES: RangeInclusive<f32> = 0.0..=f32::MAX;
     /// What `top_p` may be.
@@ -53,7 +53,12 @@ impl Sampling {
             if ok { Ok(()) } else { Err(Error::argument(name, expected, found.to_string())) }
         };
         let penalty = self.repetition_penalty;
-        check(Self::PENALTIES.contains(&penalty), "repetition_penalty", "a number above 0", &penalty)?;
+        check(
+            Self::PENALTIES.contains(&penalty),
+            "repetition_penalty",
+            "a number from 0.001 to 1000",
+            &penalty,
+        )?;
         let temperature = self.temperature;
         check(
             Self::TEMPERATURES.contains(&temperature),

@@ -93,8 +93,12 @@ fn text_between_two_pictures_counts_for_the_first() {
                         "{device:?}, picture {number}: {found}, {expected}"
                     );
                 }
-                assert_eq!(step.kept[number].len(), 4);
-                assert!(step.kept[number].contains(&2), "the key token stays");
+                // The key token, and the three that matter most besides.
+                let mut order: Vec<usize> = (0..picture.len()).filter(|token| *token != 2).collect();
+                order.sort_by(|a, b| importance[*b].total_cmp(&importance[*a]));
+                let mut expected = [&[2], &order[..3]].concat();
+                expected.sort_unstable();
+                assert_eq!(step.kept[number], expected);
             }
         }
     }

@@ -18,6 +18,7 @@ mod cost;
 mod counts;
 mod coverage;
 mod cpu;
+mod decoding;
 mod doctor;
 mod drop;
 mod drop_kernels;

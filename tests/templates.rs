@@ -81,34 +81,44 @@ const KNOWN: [(&str, &[&str]); 6] = [
     ),
 ];
 
+/// How many cases that is.
+const KNOWN_WRONG: usize = 41;
+
 #[test]
 fn templates_write_what_transformers_writes() {
     let path = repository("tests/golden/templates/expected.json");
     let made: Value = serde_json::from_slice(&fs::read(path).expect("readable")).expect("JSON");
     let cases = made["cases"].as_array().expect("cases");
-    let (mut wrong, mut known_wrong) = (Vec::new(), 0);
+    let (mut wrong, mut known_wrong) = (Vec::new(), Vec::new());
     for case in cases {
         let found = render(case, &made);
         let is_right = match case["expected"].as_str() {
             Some(expected) => found.as_deref().ok() == Some(expected),
             None => found.is_err(),
         };
-        let known = || {
-            let source = case["source"].as_str().unwrap_or_default();
-            KNOWN.iter().any(|(_, parts)| parts.iter().any(|part| source.contains(part)))
-        };
-        known_wrong += usize::from(!is_right && known());
-        if !is_right && !known() {
-            let what = case["template"].as_str().or(case["source"].as_str()).expect("either");
-            let expected = case["expected"].as_str().or(case["error"].as_str());
-            wrong.push(format!(
-                "{what:?} of {}\n  expected {expected:?}\n  found    {found:?}",
-                case["conversation"]
-            ));
+        if is_right {
+            continue;
+        }
+        let source = case["source"].as_str().unwrap_or_default();
+        let part = KNOWN.iter().flat_map(|(_, parts)| parts.iter()).find(|part| source.contains(**part));
+        match part {
+            Some(part) => known_wrong.push(*part),
+            None => {
+                let what = case["template"].as_str().or(case["source"].as_str()).expect("either");
+                let expected = case["expected"].as_str().or(case["error"].as_str());
+                wrong.push(format!(
+                    "{what:?} of {}\n  expected {expected:?}\n  found    {found:?}",
+                    case["conversation"]
+                ));
+            }
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-    assert!(known_wrong <= 42, "{known_wrong}");
+    // Neither may one come to the others unseen, nor stay here when it is right.
+    assert_eq!(known_wrong.len(), KNOWN_WRONG);
+    for part in KNOWN.iter().flat_map(|(_, parts)| parts.iter()) {
+        assert!(known_wrong.contains(part), "{part} is right");
+    }
     assert!(cases.len() > 900);
 }
 
@@ -135,6 +145,19 @@ fn templates_that_take_too_much_are_stopped() {
         "{% set n = namespace(l=[]) %}{% for a in range(400) %}{% for b in range(400) %}{% set n.l = [n.l] %}{% endfor %}{% endfor %}{{ n.l | length }}{{ 'x' * 99999999 }}",
         "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
         "{% for a in [[[]]] recursive %}{{ loop([a]) }}{% endfor %}",
+        "{% set x = 'x' * 10000000 %}{% set y = ('{0}' * 3000).format(x) %}",
+        "{% set x = 'x' * 10000000 %}{% set y = ('{a}' * 3000).format(a=x) %}",
+        "{% set x = 'x' * 10000000 %}{% set y = ('%s' * 3000) | format(x) %}",
+        "{% set x = 'x' * 10000000 %}{% set y = ('%(a)s' * 3000) | format(a=x) %}",
+        "{% set x = 'x' * 10000000 %}{% set y = '%s%s%s%s%s%s%s%s%s' % (x, x, x, x, x, x, x, x, x) %}",
+        "{{ '% 12000000000d' % 1 }}",
+        "{{ '{: 12000000000d}'.format(1) }}",
+        "{{ '%.12000000000f' % 1 }}",
+        "{% set x = 'x' * 10000000 %}{% set y = ''.join([x] * 3000) %}",
+        "{% set y = ''.join(['a'] * 100000000) %}",
+        "{% set x = 'x' * 10000000 %}{{ 'a'.startswith(([x] * 3000)) }}{{ 'a'.startswith(['b'] * 100000000) }}",
+        "{{ ([1] * 100000000) | tojson }}",
+        "{{ ([1] * 100000000) | list | tojson(indent='x' * 1000000) }}",
         "{% set x = 'x' * 100000 %}{% for i in range(1000) %}{{ ', '.join([x] * 1000) }}{% endfor %}",
     ] {
         let found = Jinja::new(source).map_err(Failure::from).and_then(|jinja| jinja.render(json!({})));

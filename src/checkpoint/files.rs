@@ -13,7 +13,7 @@ use std::hash::{Hash, Hasher};
 #[cfg(feature = "cli")]
 use twox_hash::XxHash64;
 
-use super::header::LFS_POINTER;
+use super::header::{LFS_ADVICE, LFS_POINTER};
 use crate::error::{Error, Result};
 
 /// Largest file that is read whole: far above any real `tokenizer.json`.
@@ -170,8 +170,7 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
         return Err(Error::model(path, format!("expected at most {READ_LIMIT_BYTES} bytes, found more")));
     }
     if bytes.starts_with(LFS_POINTER) {
-        let problem = "this is a Git LFS pointer, not the file itself; run `git lfs pull`";
-        return Err(Error::model(path, problem));
+        return Err(Error::model(path, LFS_ADVICE));
     }
     Ok(Some(bytes))
 }

@@ -24,6 +24,8 @@ const LENGTH_BYTES: usize = 8;
 const HEADER_LIMIT_BYTES: u64 = 100_000_000;
 /// How a file begins that Git left in the place of a large one.
 pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";
+/// What there is to say and do about one.
+pub(super) const LFS_ADVICE: &str = "this is a Git LFS pointer, not the file itself; run `git lfs pull`";
 
 /// One tensor of a file: what it is and where its bytes lie.
 pub(super) struct Entry {
@@ -39,7 +41,7 @@ pub(super) struct Entry {
 /// What is wrong with the file, without its path.
 pub(super) fn parse(file: &[u8]) -> Result<Vec<Entry>, String> {
     if file.starts_with(LFS_POINTER) {
-        return Err("this is a Git LFS pointer, not the file itself; run `git lfs pull`".into());
+        return Err(LFS_ADVICE.into());
     }
     let Some(length) = file.first_chunk::<LENGTH_BYTES>().map(|bytes| u64::from_le_bytes(*bytes)) else {
         return Err(format!("cut short: {} bytes are no safetensors file; download it again", file.len()));

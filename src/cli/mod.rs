@@ -142,7 +142,7 @@ pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
             match error.downcast_ref::<Error>() {
                 // Its message has the reasons in it.
                 Some(known) => {
-                    say!("error: {known}");
+                    say!("error: {}", with_visible_controls(&known.to_string()));
                     ExitCode::from(known.exit_code())
                 }
                 // Files that are read or written are named; what is left is the output.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     describe::{QUESTION, open},
     model::locate,
-    print_json,
+    print_json, with_visible_controls,
 };
 use crate::{
     Error,
@@ -136,7 +136,7 @@ impl PromptCommand {
         let is_picture = |word: &str| {
             let ending = Path::new(word).extension().and_then(|ending| ending.to_str()).unwrap_or_default();
             word == "-"
-                || Path::new(word).exists()
+                || Path::new(word).is_file()
                 || PICTURE_ENDINGS.contains(&ending.to_lowercase().as_str())
         };
         match self.said.split_last() {
@@ -174,19 +174,7 @@ impl Prompt {
     }
 }
 
-/// A text with signs for blanks and line ends, and with codes for what else would not be seen.
+/// A text with signs for blanks and line ends, and for what else would not be seen.
 fn visible(text: &str) -> String {
-    let mut seen = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            ' ' => seen.push('·'),
-            '\n' => seen += "⏎\n",
-            '\t' => seen.push('⇥'),
-            _ if character.is_control() || (character.is_whitespace() && character != ' ') => {
-                seen.extend(character.escape_unicode());
-            }
-            _ => seen.push(character),
-        }
-    }
-    seen
+    with_visible_controls(&text.replace(' ', "·").replace('\t', "⇥")).replace('\n', "⏎\n")
 }

@@ -150,12 +150,12 @@ impl PrefillFilter {
         if self.pictures.last().is_none_or(|last| last.start + last.len() >= rows) {
             return Ok(None);
         }
-        let received = self.pictures.iter().enumerate().filter_map(|(number, picture)| {
+        let received = self.pictures.iter().enumerate().map(|(number, picture)| {
             let tokens = (past + picture.start, picture.len());
-            let runs = self.asked(number, rows).into_iter().map(|asked| {
-                kernel::prefill::text_attention(query, keys, log_sum, asked, tokens, past, window)
-            });
-            Received::of_all(runs)
+            let of_run =
+                |asked| kernel::prefill::text_attention(query, keys, log_sum, asked, tokens, past, window);
+            let (last, others) = self.asked(number, rows);
+            others.into_iter().map(of_run).fold(of_run(last), Received::and)
         });
         let received = received.collect();
         let starts: Vec<usize> = self.pictures.iter().map(|picture| picture.start).collect();
@@ -167,14 +167,16 @@ impl PrefillFilter {
         Ok(Some(Survivors { rows: going_on.rows, count: going_on.count, renumber: self.renumber }))
     }
 
-    /// The rows, of `rows` in all, whose attention to picture `number` counts: runs of text behind it.
-    fn asked(&self, number: usize, rows: usize) -> Vec<Range<usize>> {
+    /// The rows, of `rows` in all, whose attention to picture `number` counts: the last run of text, and those before it.
+    fn asked(&self, number: usize, rows: usize) -> (Range<usize>, Vec<Range<usize>>) {
+        let last = self.pictures.last().map_or(0, |last| last.start + last.len());
         if self.rules.asked() == AskedRows::Last {
-            return vec![rows - 1..rows];
+            return (rows - 1..rows, Vec::new());
         }
         let ends = self.pictures[number..].iter().map(|picture| picture.start + picture.len());
-        let starts = self.pictures[number + 1..].iter().map(|picture| picture.start).chain([rows]);
-        ends.zip(starts).map(|(end, start)| end..start).filter(|run| !run.is_empty()).collect()
+        let starts = self.pictures[number + 1..].iter().map(|picture| picture.start);
+        let between = ends.zip(starts).map(|(end, start)| end..start).filter(|run| !run.is_empty());
+        (last..rows, between.collect())
     }
 
     /// Reads back what entered the decoder and what the filters did, all at once.

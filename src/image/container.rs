@@ -3,10 +3,13 @@
 /// What PNG files begin with.
 pub(super) const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// JPEG's end of image, start of scan, start of a progressive image, and first application segments.
+/// JPEG's markers: end of image, start of scan, starts of frames, and the application segment of EXIF and XMP.
 pub(super) mod marker {
     pub const END: u8 = 0xD9;
     pub const SCAN: u8 = 0xDA;
+    /// Of all sorts of frames: C4, C8 and CC are tables.
+    pub const FRAMES: [u8; 13] =
+        [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF];
     pub const PROGRESSIVE: [u8; 4] = [0xC2, 0xC6, 0xCA, 0xCE];
     pub const APP1: u8 = 0xE1;
 }
@@ -75,6 +78,14 @@ pub(super) struct PngChunk<'a> {
     pub whole: &'a [u8],
     /// Whether all of it is there.
     pub is_whole: bool,
+}
+
+impl PngChunk<'_> {
+    /// Whether the checksum is that of kind and data.
+    pub fn is_sound(&self) -> bool {
+        let Some((body, checksum)) = self.whole.split_last_chunk() else { return false };
+        body.get(4..).is_some_and(|body| crc32fast::hash(body) == u32::from_be_bytes(*checksum))
+    }
 }
 
 /// A PNG file's chunks up to its end, the last one perhaps cut short.

@@ -14,7 +14,7 @@ use image::{
 use super::{
     formats::what_else,
     orientation::orientation,
-    whole::{Ending, ending},
+    whole::{Completed, Ending, ending},
 };
 use crate::error::{Error, Result};
 
@@ -125,8 +125,10 @@ impl Picture {
                 decode(bytes)?;
                 return Err(failed(cut_short("the end of the picture is missing")));
             }
-            Ending::Open(ends) => {
-                let [one, other] = [decode(&ends[0])?, decode(&ends[1])?];
+            Ending::Open(scan) => {
+                let mut completed = Completed::new(scan);
+                let one = decode(completed.filled(0))?;
+                let other = decode(completed.filled(1))?;
                 let row_bytes = one.width() as usize * 3;
                 let rows = one.as_raw().chunks(row_bytes).zip(other.as_raw().chunks(row_bytes));
                 let same = rows.take_while(|(one, other)| one == other).count();
@@ -197,10 +199,10 @@ impl Picture {
 
 /// What to do about a path that names nothing.
 fn advice(path: &str, error: &std::io::Error) -> &'static str {
-    let is_address =
-        path.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(char::is_alphanumeric));
+    let is_address = ["http://", "https://", "ftp://"].iter().any(|scheme| path.starts_with(scheme));
     match error.kind() {
         _ if is_address => "; pictures are read from files: download it first, as with `curl -O`",
+        _ if path.starts_with("file://") => "; give the path alone, without file://",
         _ if path.starts_with("data:") => "; pictures are read from files: save it as one",
         std::io::ErrorKind::NotFound if path.contains(char::is_whitespace) || path.ends_with('?') => {
             "; if this is a question: the picture comes before it"
@@ -219,8 +221,10 @@ fn pixels(format: ImageFormat, bytes: &[u8], max_pixels: u64) -> Result<RgbImage
     let decoder = reader.into_decoder().map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
     if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > max_pixels {
+        let why =
+            if max_pixels < MAX_PIXELS { " (what is left beside other pictures, or allowed)" } else { "" };
         return Err(format!(
-            "expected at most {max_pixels} pixels and {MAX_SIDE} on a side, found {width} x {height}; shrink the picture"
+            "expected at most {max_pixels} pixels{why} and {MAX_SIDE} on a side, found {width} x {height}; shrink the picture"
         ));
     }
     Ok(DynamicImage::from_decoder(decoder).map_err(unreadable)?.into_rgb8())

@@ -1,7 +1,7 @@
 //! Files that are no picture of ours, by name.
 
 /// How a file begins, what it is then called, and what to do about it.
-const FORMATS: [(&[u8], &str, &str); 31] = [
+const KINDS: [(&[u8], &str, &str); 31] = [
     (b"GIF8", "a GIF picture", CONVERT),
     (b"BM", "a BMP picture", CONVERT),
     (b"II*\0", "a TIFF picture", CONVERT),
@@ -53,8 +53,18 @@ pub(super) fn what_else(bytes: &[u8]) -> String {
     if let Some((kind, advice)) = media(start).or_else(|| text(start)) {
         return format!("{kind}, which is not supported; {advice}");
     }
-    let known = FORMATS.iter().find(|(magic, ..)| {
-        start.starts_with(magic) || (*magic == b"moov" && start.get(4..8) == Some(magic))
+    let is_drawn = |magic: &[u8]| match magic {
+        b"BM" => !is_text(start),
+        // A number or a comment follows, not a sentence.
+        [b'P', b'1'..=b'6'] => {
+            let rest = start[2..].trim_ascii_start();
+            rest.len() < start.len() - 2
+                && rest.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'#')
+        }
+        _ => true,
+    };
+    let known = KINDS.iter().find(|(magic, ..)| {
+        (start.starts_with(magic) && is_drawn(magic)) || (*magic == b"moov" && start.get(4..8) == Some(magic))
     });
     match known {
         Some((_, kind, advice)) => format!("{kind}, which is not supported; {advice}"),

@@ -4,20 +4,45 @@ use std::borrow::Cow;
 
 use image::ImageFormat;
 
-use super::container::{JpegSegments, PNG_SIGNATURE, marker, png_chunks};
-
-/// Ends of a file that would make two different pictures of what is missing.
-const TAILS: [[u8; 64]; 2] = [[0x55; 64], [0x9A; 64]];
-const END_OF_JPEG: [u8; 2] = [0xFF, marker::END];
+use super::container::{JpegSegments, PNG_SIGNATURE, Segment, marker, png_chunks};
 
 /// What a file's end says about the picture.
 pub(super) enum Ending<'a> {
     /// It is there, in these bytes, to which a missing end may have been added.
     Whole(Cow<'a, [u8]>),
-    /// It is there if these bytes make the same picture: a scan does not end, but may have all its numbers.
-    Open([Vec<u8>; 2]),
+    /// Of a JPEG with a single scan, which does not end in these bytes, but may have all its numbers there.
+    Open(&'a [u8]),
     /// It is not.
     Cut,
+}
+
+/// A JPEG file that ends with one scan, and something made up behind what it has of it.
+///
+/// Numbers that are missing are read from there: two such files make the same picture only if none is missing.
+pub(super) struct Completed {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Completed {
+    const TAIL: usize = 64;
+    /// What makes two different pictures of what is missing.
+    const FILLINGS: [u8; 2] = [0x55, 0x9A];
+
+    pub fn new(scan: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(scan.len() + Self::TAIL + 2);
+        bytes.extend_from_slice(scan);
+        bytes.resize(scan.len() + Self::TAIL, 0);
+        bytes.extend_from_slice(&[0xFF, marker::END]);
+        Self { bytes, start: scan.len() }
+    }
+
+    /// The file with one filling or the other.
+    pub fn filled(&mut self, number: usize) -> &[u8] {
+        let filling = Self::FILLINGS[number % Self::FILLINGS.len()];
+        self.bytes[self.start..self.start + Self::TAIL].fill(filling);
+        &self.bytes
+    }
 }
 
 /// Looks at the end of a file.
@@ -31,23 +56,34 @@ pub(super) fn ending(format: ImageFormat, bytes: &[u8]) -> Ending<'_> {
 }
 
 fn jpeg(bytes: &[u8]) -> Ending<'_> {
-    let (mut is_progressive, mut has_scan) = (false, false);
-    for segment in JpegSegments::new(bytes) {
-        match segment.marker {
-            marker::END if has_scan => return Ending::Whole(bytes.into()),
+    let (mut is_progressive, mut scans, mut components) = (false, 0, None);
+    let mut is_interleaved = false;
+    for Segment { marker, payload } in JpegSegments::new(bytes) {
+        match marker {
+            marker::END if scans > 0 => return Ending::Whole(bytes.into()),
             marker::END => return Ending::Cut,
-            marker::SCAN => has_scan = true,
-            other => is_progressive |= marker::PROGRESSIVE.contains(&other),
+            marker::SCAN => {
+                scans += 1;
+                is_interleaved = payload.first().copied() == components;
+            }
+            _ if marker::FRAMES.contains(&marker) => {
+                is_progressive |= marker::PROGRESSIVE.contains(&marker);
+                components = payload.get(5).copied();
+            }
+            _ => {}
         }
     }
-    // Scans of a progressive picture may be missing without a trace.
-    if !has_scan || is_progressive {
+    // Whole scans may be missing without a trace, unless there is but one.
+    if is_progressive || scans != 1 || !is_interleaved {
         return Ending::Cut;
     }
-    // Zeros are what a transfer leaves where it has not been yet.
+    // Zeros are what a transfer leaves where it has not been yet; one of them may belong to the byte before it.
     let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let bytes = bytes[..length].strip_suffix(&[0xFF]).unwrap_or(&bytes[..length]);
-    Ending::Open(TAILS.map(|tail| [bytes, &tail, &END_OF_JPEG].concat()))
+    let is_stuffed = bytes[..length].ends_with(&[0xFF]) && length < bytes.len();
+    Ending::Open(match bytes[..length].strip_suffix(&[0xFF]) {
+        Some(before) if !is_stuffed => before,
+        _ => &bytes[..length + usize::from(is_stuffed)],
+    })
 }
 
 /// A WebP file is as long as it says. Its decoder insists on profiles and descriptions that are announced, of which none
@@ -78,6 +114,8 @@ fn png(bytes: &[u8]) -> Cow<'_, [u8]> {
         match &chunk.kind {
             b"IEND" if chunk.is_whole => return bytes.into(),
             b"IEND" => break,
+            // Damage is not for this to hide.
+            b"IDAT" if chunk.is_whole && !chunk.is_sound() => return bytes.into(),
             b"IDAT" => data.extend_from_slice(chunk.data),
             // What is cut in the middle is no end that was forgotten.
             _ if !chunk.is_whole => return bytes.into(),

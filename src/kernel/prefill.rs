@@ -66,18 +66,18 @@ impl Received {
         }
     }
 
-    /// What the same tokens receive of several runs of rows together; `None` of no run.
-    pub fn of_all(runs: impl IntoIterator<Item = Self>) -> Option<Self> {
-        runs.into_iter().reduce(|all, next| match (all, next) {
-            (Self::Weights { weights, heads }, Self::Weights { weights: next, .. }) => {
-                Self::Weights { weights: Tensor::cat(vec![weights, next], 1), heads }
+    /// What the same tokens receive of these rows and of others, on the same device.
+    pub fn and(self, others: Self) -> Self {
+        match (self, others) {
+            (Self::Weights { weights, heads }, Self::Weights { weights: others, .. }) => {
+                Self::Weights { weights: Tensor::cat(vec![weights, others], 1), heads }
             }
-            (Self::Reduced { sum, max }, Self::Reduced { sum: next_sum, max: next_max }) => {
-                Self::Reduced { sum: sum + next_sum, max: max.max_pair(next_max) }
+            (Self::Reduced { sum, max }, Self::Reduced { sum: other_sum, max: other_max }) => {
+                Self::Reduced { sum: sum + other_sum, max: max.max_pair(other_max) }
             }
-            // All runs of a pass are computed on one device.
-            (all, _) => all,
-        })
+            // Rows of one pass lie on one device.
+            (these, _) => these,
+        }
     }
 }
 

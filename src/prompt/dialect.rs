@@ -23,7 +23,7 @@ pub(super) fn adapt(source: &str) -> Result<String, String> {
         let (text, tag) = rest.split_at(start);
         adapted += text;
         let length = match &tag[..2] {
-            "{#" => tag.find("#}").map_or(tag.len(), |end| end + 2),
+            "{#" => tag[2..].find("#}").map_or(tag.len(), |end| end + 4),
             open => expression_length(&tag[2..], if open == "{{" { "}}" } else { "%}" }) + 2,
         };
         let (tag, after) = tag.split_at(length);
@@ -71,8 +71,14 @@ fn is_of_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
+/// How long the word or the number is that `text` begins with.
 fn word_length(text: &str) -> usize {
-    text.find(|c: char| !is_of_word(c)).unwrap_or(text.len())
+    let length = text.find(|c: char| !is_of_word(c)).unwrap_or(text.len());
+    let is_exponent = text.starts_with(|c: char| c.is_ascii_digit()) && text[..length].ends_with(['e', 'E']);
+    match text[length..].strip_prefix(['+', '-']).filter(|_| is_exponent) {
+        Some(digits) => length + 1 + digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len()),
+        None => length,
+    }
 }
 
 /// Where the next tag begins.
@@ -225,6 +231,11 @@ mod tests {
             ),
             ("{{ 'unfinished", "{{ 'unfinished"),
             ("{% raw", "{% raw"),
+            (
+                "{{ '%.6f' % 1e-5 }}{{ '%f' % 1.5E+3|abs }}",
+                "{{ '%.6f' | __format(1e-5) }}{{ '%f' | __format(1.5E+3|abs) }}",
+            ),
+            ("{#}{{ '%s' % x }}#}", "{#}{{ '%s' % x }}#}"),
             ("{{ '%d' % -3.5 }} 5 % {", "{{ '%d' | __format(-3.5) }} 5 % {"),
         ] {
             assert_eq!(adapt(source).as_deref(), Ok(expected));

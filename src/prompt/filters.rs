@@ -7,9 +7,10 @@ use minijinja::{
 };
 
 use super::{
+    charge::{charge, charge_format, invalid},
     dialect,
     json::{Style, write_json},
-    python::{charge, charge_widths, invalid, lines, padded},
+    python::{lines, padded},
 };
 
 /// Adds them.
@@ -47,28 +48,28 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
 
 /// `text % values`, as Python formats.
 fn printf(state: &State, text: &str, values: &Value) -> Result<String, Error> {
-    charge_widths(state, text)?;
-    match values.downcast_object_ref::<Tuple>() {
-        Some(tuple) => format(FormatStyle::Printf, text, &tuple.clone().into_vec()),
-        None => format(FormatStyle::Printf, text, std::slice::from_ref(values)),
-    }
+    let values = match values.downcast_object_ref::<Tuple>() {
+        Some(tuple) => tuple.clone().into_vec(),
+        None => vec![values.clone()],
+    };
+    charge_format(state, text, &values)?;
+    format(FormatStyle::Printf, text, &values)
 }
 
 /// The filter of that name: `text % values` with the values one by one.
 fn format_filter(state: &State, text: &str, values: Rest<ValueOrKwargs>) -> Result<String, Error> {
-    charge_widths(state, text)?;
-    format(FormatStyle::Printf, text, &values.into_values())
+    let values = values.into_values();
+    charge_format(state, text, &values)?;
+    format(FormatStyle::Printf, text, &values)
 }
 
 /// transformers' own: Python's `json.dumps` without escapes for HTML.
-fn tojson(
-    state: &State,
-    value: &Value,
-    ensure_ascii: Option<Value>,
-    indent: Option<Value>,
-    kwargs: Kwargs,
-) -> Result<String, Error> {
+fn tojson(state: &State, value: &Value, rest: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let rest = rest.into_values();
+    type Positional = (Option<Value>, Option<Value>, Option<Vec<String>>, Option<Value>, Kwargs);
+    let (ensure_ascii, indent, separators, sort_keys, kwargs): Positional = from_args(&rest)?;
     let ensure_ascii = ensure_ascii.or(kwargs.get("ensure_ascii")?);
+    let sort_keys = sort_keys.or(kwargs.get("sort_keys")?);
     let indent = indent.or(kwargs.get::<Option<Value>>("indent")?).filter(|indent| !indent.is_none());
     let indent = match indent {
         None => None,
@@ -77,7 +78,7 @@ fn tojson(
             None => " ".repeat(usize::try_from(indent)?.min(1 << 10)),
         }),
     };
-    let separators: Option<Vec<String>> = kwargs.get("separators")?;
+    let separators = separators.or(kwargs.get("separators")?);
     let separators = match separators.as_deref() {
         None if indent.is_some() => [",".to_owned(), ": ".to_owned()],
         None => [", ".to_owned(), ": ".to_owned()],
@@ -86,7 +87,7 @@ fn tojson(
     };
     let style = Style {
         is_ascii: ensure_ascii.is_some_and(|ensure| ensure.is_true()),
-        sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        sort_keys: sort_keys.is_some_and(|sort| sort.is_true()),
         indent,
         separators,
     };
@@ -204,17 +205,19 @@ fn escape(value: &Value) -> Value {
 }
 
 /// At most `length` characters of a text, and a few more where it ends there.
-fn truncate(
-    text: String,
-    length: Option<usize>,
-    kill_words: Option<bool>,
-    end: Option<String>,
-    kwargs: Kwargs,
-) -> Result<String, Error> {
+fn truncate(text: String, rest: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let rest = rest.into_values();
+    let (length, kill_words, end, leeway, kwargs): (
+        Option<usize>,
+        Option<bool>,
+        Option<String>,
+        Option<usize>,
+        Kwargs,
+    ) = from_args(&rest)?;
     let length = length.or(kwargs.get("length")?).unwrap_or(255);
     let kill_words = kill_words.or(kwargs.get("killwords")?).unwrap_or(false);
     let end = end.or(kwargs.get("end")?).unwrap_or("...".to_owned());
-    let leeway = kwargs.get::<Option<usize>>("leeway")?.unwrap_or(5);
+    let leeway = leeway.or(kwargs.get("leeway")?).unwrap_or(5);
     kwargs.assert_all_used()?;
     if text.chars().count() <= length.saturating_add(leeway) {
         return Ok(text);

@@ -4,11 +4,7 @@
 //! [`python`], filters and tests in [`filters`]. There is no date (`strftime_now`): the same question has the same prompt
 //! on every day.
 
-use std::{
-    error::Error as _,
-    fmt::{self, Write},
-    thread,
-};
+use std::{error::Error as _, fmt, thread};
 
 use minijinja::{
     Environment, Error, ErrorKind, Output, State, Value, escape_formatter,
@@ -17,14 +13,12 @@ use minijinja::{
 };
 use serde::Serialize;
 
-use super::{dialect, filters, json, python};
+use super::{charge, dialect, filters, json, python};
 use crate::panics;
 
 /// What a template may take: a step costs 1, as do 64 bytes of a text that it makes. That is thousands of turns, no endless
 /// loop, and at most 64 MB.
 const FUEL: u64 = 1_000_000;
-/// The longest list or dict that is printed, in bytes.
-const LONGEST: usize = 16 << 20;
 /// How deep macros and recursive loops may call each other.
 const DEEPEST: usize = 200;
 
@@ -117,7 +111,7 @@ fn environment(source: &str) -> Result<Environment<'static>, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
     });
     filters::add_to(&mut environment);
-    environment.add_template_owned(NAME, dialect::adapt(source).map_err(python::invalid)?)?;
+    environment.add_template_owned(NAME, dialect::adapt(source).map_err(charge::invalid)?)?;
     Ok(environment)
 }
 
@@ -128,25 +122,7 @@ fn write_value(output: &mut Output, state: &mut State, value: &Value) -> Result<
             Ok(output.write_str(&json::float(number))?)
         }
         // The engine counts what a list prints when all of it is printed, which may be never.
-        _ if value.as_object().is_some() => {
-            let mut printed = Bounded(String::new());
-            write!(printed, "{value}")
-                .map_err(|_| python::invalid("a list that is too long to be printed"))?;
-            Ok(output.write_str(&printed.0)?)
-        }
+        _ if value.as_object().is_some() => Ok(output.write_str(&charge::printed(value)?)?),
         _ => escape_formatter(output, state, value),
-    }
-}
-
-/// A text of at most [`LONGEST`] bytes.
-struct Bounded(String);
-
-impl fmt::Write for Bounded {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.0.len() + text.len() > LONGEST {
-            return Err(fmt::Error);
-        }
-        self.0 += text;
-        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use minijinja::{Error, State, Value, value::ValueKind};
 
-use super::python::{charge, invalid};
+use super::charge::{charge, invalid};
 
 /// How deep lists and dicts may lie in each other.
 const DEEPEST: usize = 100;
@@ -90,8 +90,9 @@ impl Writer<'_> {
                 })?;
             }
             ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
-                self.items('[', ']', depth, items, |writer, item| writer.value(&item, depth + 1))?;
+                self.items('[', ']', depth, value.try_iter()?, |writer, item| {
+                    writer.value(&item, depth + 1)
+                })?;
             }
             _ => return Err(unserialisable(value)),
         }
@@ -103,12 +104,13 @@ impl Writer<'_> {
         open: char,
         close: char,
         depth: usize,
-        items: Vec<T>,
+        items: impl IntoIterator<Item = T>,
         mut write: impl FnMut(&mut Self, T) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.json.push(open);
-        let is_empty = items.is_empty();
+        let mut is_empty = true;
         for (at, item) in items.into_iter().enumerate() {
+            is_empty = false;
             if at > 0 {
                 self.json += &self.style.separators[0];
             }

@@ -1,5 +1,6 @@
 //! Conversations, and the prompts that a model's chat template makes of them.
 
+mod charge;
 mod dialect;
 mod filters;
 #[doc(hidden)]

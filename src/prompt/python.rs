@@ -3,11 +3,13 @@
 use std::cmp::Ordering;
 
 use minijinja::{
-    Error, ErrorKind, State, Value,
+    Error, State, Value,
     value::{Kwargs, Tuple, ValueKind, from_args},
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 use unicode_categories::UnicodeCategories;
+
+use super::charge::{charge, charge_format, invalid};
 
 /// What Python's `splitlines` ends a line at, besides carriage return and line feed.
 const LINE_ENDS: [char; 8] =
@@ -26,7 +28,7 @@ pub(super) fn call_method(
 ) -> Result<Value, Error> {
     let own = match (value.as_str(), value.kind()) {
         (Some(text), _) => string_method(state, text, method, args)?,
-        (None, ValueKind::Seq) => list_method(value, method, args)?,
+        (None, ValueKind::Seq) => list_method(state, value, method, args)?,
         (None, ValueKind::Map) if method == "copy" => Some(value.clone()),
         _ => None,
     };
@@ -36,33 +38,18 @@ pub(super) fn call_method(
     }
 }
 
-/// The error that Python calls a `ValueError` or `TypeError`.
-pub(super) fn invalid(problem: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, problem.into())
-}
-
-/// Pays for so many bytes before they are there.
-pub(super) fn charge(state: &State, bytes: usize) -> Result<(), Error> {
-    state.consume_fuel(bytes as u64 / 64)
-}
-
-/// Pays for what a format string asks to be filled up: a number behind a sign of formats may be a width.
-pub(super) fn charge_widths(state: &State, format: &str) -> Result<(), Error> {
-    let behind_signs = format.split(['%', '-', '+', '#', '.', ':', '<', '>', '^', '=']).skip(1);
-    let width = |text: &str| {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).map_or(text, |end| &text[..end]);
-        if digits.is_empty() { 0 } else { digits.parse().unwrap_or(usize::MAX) }
-    };
-    charge(state, behind_signs.map(width).fold(0, usize::saturating_add))
-}
-
-fn list_method(list: &Value, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+fn list_method(state: &State, list: &Value, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
     match method {
         "copy" => Ok(Some(list.clone())),
         "index" => {
             let (what,): (&Value,) = from_args(args)?;
-            let at = list.try_iter()?.position(|item| item == *what);
-            at.map(|at| Some(Value::from(at))).ok_or_else(|| invalid(format!("{what} is not in the list")))
+            for (at, item) in list.try_iter()?.enumerate() {
+                state.consume_fuel(1)?;
+                if item == *what {
+                    return Ok(Some(Value::from(at)));
+                }
+            }
+            Err(invalid("the value is not in the list"))
         }
         _ => Ok(None),
     }
@@ -98,7 +85,7 @@ fn string_method(state: &State, text: &str, method: &str, args: &[Value]) -> Res
             };
             match what.as_str() {
                 Some(what) => is_there(what).into(),
-                None => all_texts(what)?.iter().any(|what| is_there(what)).into(),
+                None => any_text(state, what, is_there)?.into(),
             }
         }
         "find" | "index" | "rfind" | "rindex" | "count" => {
@@ -116,9 +103,7 @@ fn string_method(state: &State, text: &str, method: &str, args: &[Value]) -> Res
         }
         "join" => {
             let (items,): (&Value,) = from_args(args)?;
-            let items = all_texts(items)?;
-            charge(state, items.len().saturating_mul(text.len()))?;
-            items.join(text).into()
+            joined(state, text, items)?.into()
         }
         "center" | "ljust" | "rjust" => {
             let (width, fill): (i64, Option<char>) = from_args(args)?;
@@ -137,7 +122,7 @@ fn string_method(state: &State, text: &str, method: &str, args: &[Value]) -> Res
             with_tabs_expanded(text, size).into()
         }
         "format" => {
-            charge_widths(state, text)?;
+            charge_format(state, text, args)?;
             return Ok(None);
         }
         "swapcase" => {
@@ -168,13 +153,34 @@ fn is_all(text: &str, is_fine: impl Fn(char) -> bool) -> bool {
     !text.is_empty() && text.chars().all(is_fine)
 }
 
-/// The strings of a list or tuple.
-fn all_texts(items: &Value) -> Result<Vec<String>, Error> {
-    let text = |item: Value| match item.as_str() {
-        Some(text) => Ok(text.to_owned()),
-        None => Err(invalid(format!("expected a string, found {}", item.kind()))),
-    };
-    items.try_iter()?.map(text).collect()
+/// The string that an item of a list has to be.
+fn text_of(item: &Value) -> Result<&str, Error> {
+    item.as_str().ok_or_else(|| invalid(format!("expected a string, found {}", item.kind())))
+}
+
+/// Whether one of the strings of a list or tuple is such.
+fn any_text(state: &State, items: &Value, is_such: impl Fn(&str) -> bool) -> Result<bool, Error> {
+    for item in items.try_iter()? {
+        state.consume_fuel(1)?;
+        if is_such(text_of(&item)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The strings of a list with a separator between them, paid for before they are copied.
+fn joined(state: &State, separator: &str, items: &Value) -> Result<String, Error> {
+    let mut joined = String::new();
+    for (at, item) in items.try_iter()?.enumerate() {
+        let item = text_of(&item)?.to_owned();
+        state.consume_fuel(1 + (item.len() + separator.len()) as u64 / 64)?;
+        if at > 0 {
+            joined += separator;
+        }
+        joined += &item;
+    }
+    Ok(joined)
 }
 
 /// The characters from `start` to `end`, counted as Python counts, and how many are before them.

@@ -119,17 +119,26 @@ impl ChatTemplate {
             .iter()
             .map(|turn| json!({ "role": turn.role, "content": self.content(&turn.parts) }))
             .collect();
-        self.jinja.render(json!({
+        let mut variables = json!({
             "messages": messages,
             "tools": null,
             "documents": null,
             "add_generation_prompt": true,
-            "bos_token": self.tokens.bos,
-            "eos_token": self.tokens.eos,
-            "pad_token": self.tokens.pad,
-            "unk_token": self.tokens.unk,
-            "image_token": self.tokens.image,
-        }))
+        });
+        let tokens = &self.tokens;
+        for (name, token) in [
+            ("bos_token", &tokens.bos),
+            ("eos_token", &tokens.eos),
+            ("pad_token", &tokens.pad),
+            ("unk_token", &tokens.unk),
+            ("image_token", &tokens.image),
+        ] {
+            // One that a model has not is undefined, which templates may ask.
+            if !token.is_empty() {
+                variables[name] = token.as_str().into();
+            }
+        }
+        self.jinja.render(variables)
     }
 
     fn content(&self, parts: &[TurnPart]) -> Value {

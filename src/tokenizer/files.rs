@@ -67,6 +67,11 @@ impl TokenizerFiles {
         token.unwrap_or_default().to_owned()
     }
 
+    /// The contents of the tokens that have a name, such as `eos_token`.
+    pub fn named_tokens(&self) -> Vec<String> {
+        named_tokens(&self.config, &self.map).into_iter().map(|token| token.content).collect()
+    }
+
     /// `model_max_length`, where it means one.
     pub fn model_max_length(&self) -> Option<usize> {
         let length = self.config.get("model_max_length").and_then(Value::as_f64)?;

@@ -27,19 +27,48 @@ const LONGEST_PART: usize = 256;
 /// Noncharacters that marked texts may not contain otherwise.
 const RESERVED: std::ops::RangeInclusive<char> = '\u{FDD0}'..='\u{FDEF}';
 
-/// The tokens that nobody may say, those with the longest spelling first.
+/// The tokens that nobody may say.
 #[derive(Debug)]
-pub(super) struct Spellings(Vec<(AddedToken, u32)>);
+pub(super) struct Spellings {
+    /// Those with the longest spelling first, and their ids.
+    tokens: Vec<(AddedToken, u32)>,
+    /// What the tokenizer's normalizer makes of those that are found behind it.
+    normalized: Vec<String>,
+}
+
+/// How a text comes near to special tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spelled {
+    Nothing,
+    /// It begins or ends with a part, which what stands beside it might complete.
+    Part,
+    Whole,
+}
 
 impl Spellings {
-    pub fn new(mut tokens: Vec<(AddedToken, u32)>) -> Self {
+    pub fn new(library: &Library, mut tokens: Vec<(AddedToken, u32)>) -> Self {
         tokens.sort_by_key(|(token, _)| std::cmp::Reverse(token.content.len()));
-        Self(tokens)
+        let normalized = tokens.iter().filter(|(token, _)| token.normalized);
+        let normalized = normalized.filter_map(|(token, _)| library.normalized(&token.content));
+        Self { normalized: normalized.filter(|spelling| !spelling.is_empty()).collect(), tokens }
     }
 
-    /// Whether a text has one of them, or ends or begins with a part that what stands beside it may complete.
-    pub fn are_in(&self, text: &str) -> bool {
-        !self.places(text).is_empty()
+    /// How a text comes near to one of them, also when it is normalized.
+    pub fn spelled_in(&self, text: &str, library: &Library) -> Spelled {
+        let places = self.places(text);
+        let is_hidden = || {
+            !self.normalized.is_empty()
+                && library
+                    .normalized(text)
+                    .is_none_or(|text| self.normalized.iter().any(|spelling| text.contains(spelling)))
+        };
+        let has_whole = places.values().any(|mark| *mark == MARK);
+        match places.values().next() {
+            _ if has_whole => Spelled::Whole,
+            _ if is_hidden() => Spelled::Whole,
+            Some(_) => Spelled::Part,
+            None => Spelled::Nothing,
+        }
     }
 
     /// `text` with marks, so that no part of it spells a special token, not even together with what stands beside it.
@@ -58,7 +87,11 @@ impl Spellings {
     /// Which marks go where.
     fn places(&self, text: &str) -> BTreeMap<usize, char> {
         let mut places = BTreeMap::new();
-        for (AddedToken { content: spelling, .. }, _) in &self.0 {
+        // Templates trim what was said: its ends are there, too.
+        let trimmed = text.trim();
+        let start = text.len() - text.trim_start().len();
+        let ends = [(0, text), (start, trimmed)];
+        for (AddedToken { content: spelling, .. }, _) in &self.tokens {
             let first = spelling.chars().next().map_or(0, char::len_utf8);
             // Spellings may overlap.
             let mut from = 0;
@@ -67,11 +100,13 @@ impl Spellings {
                 places.insert(from, MARK);
             }
             let cuts = || spelling.char_indices().map(|(at, _)| at).skip(1).take(LONGEST_PART);
-            if cuts().any(|cut| text.ends_with(&spelling[..cut])) {
-                places.entry(text.len()).or_insert(EDGE);
-            }
-            if cuts().any(|cut| text.starts_with(&spelling[cut..])) {
-                places.entry(0).or_insert(EDGE);
+            for (start, text) in ends {
+                if cuts().any(|cut| text.ends_with(&spelling[..cut])) {
+                    places.entry(start + text.len()).or_insert(EDGE);
+                }
+                if cuts().any(|cut| text.starts_with(&spelling[cut..])) {
+                    places.entry(start).or_insert(EDGE);
+                }
             }
         }
         places
@@ -82,7 +117,7 @@ impl Spellings {
         let mut text = String::with_capacity(rendered.len());
         let mut rest = rendered;
         while let Some(character) = rest.chars().next() {
-            let token = self.0.iter().find_map(|(token, id)| {
+            let token = self.tokens.iter().find_map(|(token, id)| {
                 let after = rest.strip_prefix(token.content.as_str())?;
                 // A one-letter token is told from the same letter said by somebody by the mark that follows the latter.
                 let is_said = after.starts_with(MARK);
@@ -125,7 +160,7 @@ impl Guard {
     /// The special token that the tokenizer cannot know by another name.
     pub fn new(plain: &Library, spellings: &Spellings) -> Result<Self, String> {
         let mut json = plain.to_json()?;
-        let names = spellings.0.iter().map(|(token, id)| (token.content.as_str(), *id));
+        let names = spellings.tokens.iter().map(|(token, id)| (token.content.as_str(), *id));
         let names: HashMap<&str, u32> = names.collect();
         for token in json.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
             if let Some(id) = token.get("content").and_then(Value::as_str).and_then(|name| names.get(name)) {
@@ -138,8 +173,11 @@ impl Guard {
             rename(model, &names);
         }
         let library = Library::from_json(json)?;
-        for (AddedToken { content: name, .. }, id) in &spellings.0 {
-            if library.encode(&private(*id), false)? != [*id] {
+        for (AddedToken { content: name, normalized, .. }, id) in &spellings.tokens {
+            // A normalizer that leaves of it nothing but the number would find that everywhere.
+            let is_itself = !normalized
+                || plain.normalized(&private(*id)).is_some_and(|text| text.contains(&private(*id)));
+            if !is_itself || library.encode(&private(*id), false)? != [*id] {
                 return Err(format!(
                     "somebody spells the special token {name:?}, which cannot be told from the template's"
                 ));

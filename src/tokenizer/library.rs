@@ -4,7 +4,7 @@
 //! before ([`super::check`]); the net below it is the last resort, for what is not known yet.
 
 use serde_json::Value;
-use tokenizers::{AddedToken, Tokenizer, step_decode_stream};
+use tokenizers::{AddedToken, NormalizedString, Normalizer, Tokenizer, step_decode_stream};
 
 use crate::panics;
 
@@ -62,6 +62,17 @@ impl Library {
         let mut added: Vec<_> = self.tokenizer.get_added_tokens_decoder().into_iter().collect();
         added.sort_by_key(|(id, _)| *id);
         added
+    }
+
+    /// A text as tokens are looked for in it; `None` if the normalizer fails.
+    pub fn normalized(&self, text: &str) -> Option<String> {
+        let Some(normalizer) = self.tokenizer.get_normalizer() else { return Some(text.to_owned()) };
+        let normalize = || {
+            let mut normalized = NormalizedString::from(text);
+            normalizer.normalize(&mut normalized).map_err(|error| error.to_string())?;
+            Ok(normalized.get().to_owned())
+        };
+        panics::caught(PANICKED, normalize).ok()
     }
 
     /// How a token is spelled.

@@ -19,7 +19,8 @@ use crate::{
     prompt::{ChatTemplate, PromptLayout, SpecialTokens, Turn, TurnPart},
 };
 use files::TokenizerFiles;
-use guard::{Guard, Spellings};
+use guard::{Guard, Spelled, Spellings};
+use tokenizers::AddedToken;
 
 pub(crate) use gguf::from_gguf;
 pub(crate) use library::Library;
@@ -87,11 +88,18 @@ impl Tokenizer {
             unk: read.named("unk_token"),
             image: image.content.clone(),
         };
-        let special = added.into_iter().filter(|(id, token)| token.special || *id == image_token);
+        // What the configuration names is special, whatever the tokenizer's file says of it.
+        let named = read.named_tokens();
+        let is_special = |id: u32, token: &AddedToken| {
+            token.special || id == image_token || named.contains(&token.content)
+        };
+        let special =
+            added.into_iter().filter(|(id, token)| is_special(*id, token)).map(|(id, token)| (token, id));
+        let spellings = Spellings::new(&read.library, special.collect());
         Ok(Self {
             bos: tokens.bos.clone(),
             template: ChatTemplate::from_files(files, tokens)?,
-            spellings: Spellings::new(special.map(|(id, token)| (token, id)).collect()),
+            spellings,
             guard: OnceLock::new(),
             image_token,
             model_max_length: read.model_max_length(),
@@ -133,22 +141,30 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if the chat template refuses the turns, [`Error::Model`] if it or the tokenizer fails.
+    /// [`Error::Refused`] if the chat template refuses the turns, [`Error::Model`] if it or the tokenizer fails, and
+    /// [`Error::Prompt`] if somebody spells a special token that this tokenizer cannot keep apart.
     pub fn render(&self, turns: &[Turn]) -> Result<Rendered> {
         let failed = |problem: String| Error::model(&self.vocabulary.path, problem);
-        let mut texts = turns.iter().flat_map(|turn| &turn.parts).filter_map(|part| match part {
-            TurnPart::Text(text) => Some(text),
+        let library = &self.vocabulary.library;
+        let texts = turns.iter().flat_map(|turn| &turn.parts).filter_map(|part| match part {
+            TurnPart::Text(text) => Some(self.spellings.spelled_in(text, library)),
             TurnPart::Image => None,
         });
+        let spelled = texts.max().unwrap_or(Spelled::Nothing);
         // The template may bring the frame's token itself.
         let has_frame = |text: &str| !self.bos.is_empty() && text.starts_with(&self.bos);
-        if !texts.any(|text| self.spellings.are_in(text)) {
+        let guard = || self.guard.get_or_init(|| Guard::new(library, &self.spellings)).as_ref();
+        let guard = match spelled {
+            Spelled::Nothing => None,
+            // Where a part cannot be kept apart, hardly ever does anything complete it.
+            Spelled::Part => guard().ok(),
+            Spelled::Whole => Some(guard().map_err(|problem| Error::Prompt(problem.clone()))?),
+        };
+        let Some(guard) = guard else {
             let text = self.template.render(turns)?;
-            let ids = self.vocabulary.library.encode(&text, !has_frame(&text)).map_err(failed)?;
+            let ids = library.encode(&text, !has_frame(&text)).map_err(failed)?;
             return Ok(Rendered { text, ids });
-        }
-        let guard = self.guard.get_or_init(|| Guard::new(&self.vocabulary.library, &self.spellings));
-        let guard = guard.as_ref().map_err(|problem| failed(problem.clone()))?;
+        };
         let marked: Vec<Turn> = turns.iter().map(|turn| self.marked(turn)).collect();
         let text = self.template.render(&marked)?;
         let ids = guard.encode(&text, &self.spellings, !has_frame(&text)).map_err(failed)?;

@@ -7,6 +7,7 @@ pub mod http;
 pub mod masked;
 pub mod synthetic;
 pub mod tiny;
+pub mod tokenizers;
 
 use std::{
     path::{Path, PathBuf},
