@@ -84,6 +84,9 @@ fn old_and_new_spellings_of_the_rotary_embedding_agree() {
     assert_eq!(old, new);
     assert_eq!((old.rope_theta, old.rope_scaling), (5e5, RopeScaling::Linear { factor: 2.0 }));
 
+    let empty =
+        json!({ "rope_scaling": {}, "rope_parameters": { "rope_type": "default", "rope_theta": 1e5 } });
+    assert_eq!(linear(empty).rope_theta, 1e5, "an empty one is none");
     let llama3 = linear(json!({ "rope_scaling": {
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
@@ -240,7 +243,8 @@ fn json_that_is_no_json_is_quoted_where_it_goes_wrong() {
         (r#"{"layer_norm_eps": Infinity}"#, r#"near `"layer_norm_eps": Infinity`"#),
         ("[1]", "expected a JSON object, found [1]"),
         (&format!("{{\"a\":{}", "[".repeat(1_000_000)), "recursion limit exceeded"),
-        ("", "not valid JSON"),
+        ("", "the file is empty"),
+        ("\u{feff}{}", "byte order mark"),
     ] {
         let message =
             ModelConfig::parse(json.as_bytes(), Path::new("some/config.json")).unwrap_err().to_string();

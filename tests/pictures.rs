@@ -282,3 +282,12 @@ fn compressed_texts_of_a_png_are_bounded() {
         Picture::decode(&png, "plain").expect("a picture").rgb()
     );
 }
+
+/// A palette whose length is no multiple of three, which takes the decoder beyond its end.
+#[test]
+fn a_picture_that_brings_its_decoder_down_is_damaged() {
+    match Picture::decode(&made("odd_palette.png"), "odd") {
+        Err(error) => assert!(error.exit_code() == 2 && error.to_string().contains("odd: "), "{error}"),
+        Ok(picture) => assert_eq!((picture.width(), picture.height()), (30, 30)),
+    }
+}

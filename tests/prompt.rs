@@ -168,6 +168,15 @@ fn templates_are_found_where_transformers_looks() {
 }
 
 #[test]
+fn templates_may_want_parts_of_users_and_words_of_others() {
+    let template = "{% for m in messages %}{% if m.role == 'user' %}{% for c in m.content %}{{ '<image>' if c.type == 'image' else c.text }}{% endfor %}{% else %}{{ '|' + m.role + ': ' + m.content + '|' }}{% endif %}{% endfor %}{\"type\": \"function\"}";
+    let system = Turn { role: Role::System, parts: vec![TurnPart::Text("be terse".into())] };
+    let turns = [system, user(&["hi"]), assistant("yes")];
+    let layout = bytes_tokenizer(Some(template)).expect("a tokenizer").prompt(&turns).expect("a prompt");
+    assert_eq!(readable(&layout), "[<s>]|system: be terse|[0]hi|assistant: yes|{\"type\": \"function\"}");
+}
+
+#[test]
 fn several_pictures_have_a_place_each() {
     let turn = Turn {
         role: Role::User,

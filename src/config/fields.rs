@@ -22,6 +22,15 @@ pub(super) struct Fields<'a> {
 
 /// Parses `json`, quoting the offending piece (`"rms_norm_eps": NaN`) where it is not valid.
 pub(super) fn parse(json: &[u8], file: &Path) -> Result<Value> {
+    if json.starts_with(b"\xEF\xBB\xBF") {
+        return Err(Error::model(
+            file,
+            "not valid JSON: it begins with a byte order mark; save it as UTF-8 without one",
+        ));
+    }
+    if json.trim_ascii().is_empty() {
+        return Err(Error::model(file, "not valid JSON: the file is empty; download it again"));
+    }
     serde_json::from_slice(json).map_err(|error| {
         let quote = quote_around(json, error.line(), error.column());
         Error::model(

@@ -45,7 +45,9 @@ const DEFAULT_THETA: f64 = 10_000.0;
 /// As in transformers, `rope_scaling` overrules `rope_parameters`, and a theta within either overrules
 /// `rope_theta` beside it.
 pub(super) fn read(text: &Fields, max_position_embeddings: usize) -> Result<(f64, RopeScaling)> {
-    let rope = text.object(if text.has("rope_scaling") { "rope_scaling" } else { "rope_parameters" })?;
+    // An empty one is none, as in Python.
+    let is_scaled = text.get("rope_scaling").is_some_and(|scaling| *scaling != serde_json::json!({}));
+    let rope = text.object(if is_scaled { "rope_scaling" } else { "rope_parameters" })?;
     let theta = text.number("rope_theta", DEFAULT_THETA, limits::THETA)?;
     let theta = rope.number("rope_theta", theta, limits::THETA)?;
     for fields in [text, &rope] {

@@ -16,7 +16,10 @@ use super::{
     orientation::orientation,
     whole::{Completed, Ending, ending},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    panics,
+};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -29,6 +32,8 @@ pub const MAX_SIDE: u32 = 65_535;
 /// Memory that decoding may take: the largest picture with four 16-bit channels, and some room.
 const MAX_DECODER_BYTES: u64 = 1 << 30;
 
+/// What is said of a decoder's panic.
+const PANICKED: &str = "damaged: its decoder breaks down over it; save it anew with another program";
 /// The formats that are read.
 const SUPPORTED: [ImageFormat; 3] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
 /// What to do about a file that is no picture of ours.
@@ -117,7 +122,8 @@ impl Picture {
         let Some(format) = reader.format().filter(|format| SUPPORTED.contains(format)) else {
             return Err(failed(format!("{FORMATS}, found {}", what_else(bytes))));
         };
-        let decode = |bytes: &[u8]| pixels(format, bytes, max_pixels).map_err(failed);
+        let decode =
+            |bytes: &[u8]| panics::caught(PANICKED, || pixels(format, bytes, max_pixels)).map_err(failed);
         let image = match ending(format, bytes) {
             Ending::Whole(bytes) => decode(&bytes)?,
             Ending::Cut => {

@@ -47,12 +47,15 @@ pub(crate) struct SpecialTokens {
 pub(crate) struct ChatTemplate {
     jinja: Jinja,
     origin: PathBuf,
+    /// Of what users say.
     style: ContentStyle,
+    /// Of what others say: some templates want parts of users alone.
+    others: [(Role, ContentStyle); 2],
     tokens: SpecialTokens,
 }
 
 /// How a template wants the content of a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ContentStyle {
     /// `[{"type": "image"}, {"type": "text", "text": …}]`, as multimodal templates do.
     Parts,
@@ -70,11 +73,23 @@ impl ChatTemplate {
     pub fn from_files(files: &ModelFiles, tokens: SpecialTokens) -> Result<Self> {
         let (source, origin) = find(files)?.unwrap_or((VICUNA.to_owned(), BUILT_IN.into()));
         let jinja = Jinja::new(&source).map_err(|problem| Error::model(&origin, problem))?;
-        let mut template = Self { jinja, origin, style: ContentStyle::Parts, tokens };
+        let others = [Role::System, Role::Assistant].map(|role| (role, ContentStyle::Parts));
+        let mut template = Self { jinja, origin, style: ContentStyle::Parts, others, tokens };
         if let Err(parts) = template.probe() {
             template.style = ContentStyle::Text;
+            template.others = template.others.map(|(role, _)| (role, ContentStyle::Text));
             if template.probe().is_err() {
                 return Err(Error::model(template.origin, parts));
+            }
+            return Ok(template);
+        }
+        for number in 0..template.others.len() {
+            if !template.writes_other(number) {
+                template.others[number].1 = ContentStyle::Text;
+                if !template.writes_other(number) {
+                    // It has no place for them in any case, or refuses them: that is said when somebody comes to it.
+                    template.others[number].1 = ContentStyle::Parts;
+                }
             }
         }
         Ok(template)
@@ -92,14 +107,31 @@ impl ChatTemplate {
         let rendered =
             self.try_render(&[Turn { role: Role::User, parts }]).map_err(|failure| failure.problem)?;
         let images = rendered.matches(&self.tokens.image).count();
-        let is_dump = rendered.contains("\"type\"") || rendered.contains("'type'");
-        if images == 1 && rendered.contains(QUESTION) && !is_dump {
+        if images == 1 && rendered.contains(QUESTION) && !is_dump(&rendered) {
             return Ok(());
         }
         Err(format!(
             "expected a chat template that writes a picture as one {} and the user's words, found one that makes {rendered:?} of them",
             self.tokens.image
         ))
+    }
+
+    /// Whether what one of the others says comes out as it was said.
+    fn writes_other(&self, number: usize) -> bool {
+        const SAID: &str = "what was said";
+        let turn = |role, parts| Turn { role, parts };
+        let question = |text: &str| turn(Role::User, vec![TurnPart::Image, TurnPart::Text(text.into())]);
+        let (role, _) = self.others[number];
+        let said = turn(role, vec![TurnPart::Text(SAID.into())]);
+        let turns = match role {
+            Role::System => vec![said, question("what is shown")],
+            _ => vec![
+                question("what is shown"),
+                said,
+                turn(Role::User, vec![TurnPart::Text("and then".into())]),
+            ],
+        };
+        self.try_render(&turns).is_ok_and(|rendered| rendered.contains(SAID) && !is_dump(&rendered))
     }
 
     /// The conversation as text, ready for the next answer.
@@ -115,10 +147,8 @@ impl ChatTemplate {
     }
 
     fn try_render(&self, turns: &[Turn]) -> Result<String, Failure> {
-        let messages: Vec<Value> = turns
-            .iter()
-            .map(|turn| json!({ "role": turn.role, "content": self.content(&turn.parts) }))
-            .collect();
+        let messages: Vec<Value> =
+            turns.iter().map(|turn| json!({ "role": turn.role, "content": self.content(turn) })).collect();
         let mut variables = json!({
             "messages": messages,
             "tools": null,
@@ -141,16 +171,19 @@ impl ChatTemplate {
         self.jinja.render(variables)
     }
 
-    fn content(&self, parts: &[TurnPart]) -> Value {
-        match self.style {
-            ContentStyle::Parts => parts
+    fn content(&self, turn: &Turn) -> Value {
+        let other = self.others.iter().find(|(role, _)| *role == turn.role);
+        match other.map_or(self.style, |(_, style)| *style) {
+            ContentStyle::Parts => turn
+                .parts
                 .iter()
                 .map(|part| match part {
                     TurnPart::Image => json!({ "type": "image" }),
                     TurnPart::Text(text) => json!({ "type": "text", "text": text }),
                 })
                 .collect(),
-            ContentStyle::Text => parts
+            ContentStyle::Text => turn
+                .parts
                 .iter()
                 .map(|part| match part {
                     TurnPart::Image => format!("{}\n", self.tokens.image),
@@ -160,6 +193,11 @@ impl ChatTemplate {
                 .into(),
         }
     }
+}
+
+/// Whether a list of parts was written as it is.
+fn is_dump(rendered: &str) -> bool {
+    ["'type': 'text'", "\"type\": \"text\"", "\"type\":\"text\""].iter().any(|part| rendered.contains(part))
 }
 
 /// The places of a template, in the order in which transformers' processors (5.23) look: what stands within a processor's
