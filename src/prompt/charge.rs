@@ -32,16 +32,15 @@ pub(super) fn charge_format<'a>(
     let mut rest = format;
     while let Some(start) = rest.find(['%', '{']) {
         specifications += 1;
-        let end = if rest[start..].starts_with('{') { "}" } else { "%" };
-        let specification = &rest[start + 1..];
-        let specification = specification.split(end).next().unwrap_or_default();
-        // Behind flags, and behind the point, are digits; behind the conversion is text.
-        let in_braces = end == "}";
-        let spec = if in_braces { specification } else { before_conversion(specification) };
-        for digits in spec.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()) {
+        let is_in_braces = rest[start..].starts_with('{');
+        rest = &rest[start + 1..];
+        let specification = rest.split(if is_in_braces { '}' } else { '%' }).next().unwrap_or_default();
+        // What is read several times is paid several times.
+        charge(state, specification.len())?;
+        let numbers = if is_in_braces { specification } else { before_conversion(specification) };
+        for digits in numbers.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()) {
             widths = widths.saturating_add(digits.parse().unwrap_or(usize::MAX));
         }
-        rest = &rest[start + 1..];
     }
     charge(state, widths.saturating_add(specifications.saturating_mul(longest)))
 }

@@ -1,7 +1,7 @@
 //! Jinja as transformers runs it: jinja2 in a sandbox, with `trim_blocks`, `lstrip_blocks` and filters of its own.
 //!
-//! minijinja does most of it. What it reads otherwise is put right in the source ([`dialect`]), Python's methods are in
-//! [`python`], filters and tests in [`filters`]. There is no date (`strftime_now`): the same question has the same prompt
+//! minijinja does most of it. What it reads otherwise is put right in the source (`dialect`), Python's methods are in
+//! `python`, filters and tests in `filters`. There is no date (`strftime_now`): the same question has the same prompt
 //! on every day.
 
 use std::{error::Error as _, fmt, thread};
