@@ -225,10 +225,13 @@ impl Conversation {
         });
         match texts.flatten().find(|id| **id as usize >= vocabulary) {
             None => Ok(()),
-            Some(id) => Err(Error::Prompt(format!(
-                "the tokenizer makes the token {id}, expected ids below the vocab_size of {vocabulary} in \
-                 config.json: tokenizer.json is of another model"
-            ))),
+            Some(id) => {
+                let problem = format!(
+                    "makes the token {id}, expected ids below the vocab_size of {vocabulary} in config.json: it is of \
+                     another model"
+                );
+                Err(Error::model(self.llava.tokenizer.path(), problem))
+            }
         }
     }
 

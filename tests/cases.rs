@@ -155,6 +155,16 @@ fn added_tokens_that_are_words_load_and_small_files_count() {
 }
 
 #[test]
+fn a_tokenizer_of_another_model_is_the_model_s_fault() {
+    let folder = model(None);
+    let path = folder.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&path).expect("readable")).expect("JSON");
+    json["model"]["vocab"]["picture"] = 100_000.into();
+    fs::write(&path, json.to_string()).expect("writable");
+    refused(&folder, 3, &["tokenizer.json: makes the token 100000", "of another model"]);
+}
+
+#[test]
 fn hints_are_no_limits_and_edge_values_mean_what_they_mean_elsewhere() {
     let greedy = answer(&model(None), &[&sample(), "describe the picture."]);
     assert_eq!(answer(&model(Some("model-max-length-512")), &[&sample(), "describe the picture."]), greedy);

@@ -43,6 +43,22 @@ fn assert_near(found: &[f32], expected: &[f32], what: &str) {
 }
 
 #[test]
+fn logits_that_overflow_are_the_models_fault() {
+    let mut tiny = Tiny::new();
+    tiny.get_mut("language_model.lm_head.weight").2.fill(f32::MAX);
+    for device in DEVICES {
+        let model = tiny.load(&device);
+        let hidden =
+            model.decoder.forward(model.decoder.embed(&[1, 2]), &[0, 1], &mut model.decoder.new_cache());
+        let logits = model.decoder.head(hidden.slice([1..2]));
+        for error in [logits.read().err(), logits.most_likely().err()] {
+            let error = error.expect("no numbers");
+            assert!(error.exit_code() == 3 && error.to_string().contains("finite"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn select_full_puts_the_class_token_before_the_patches() {
     let mut tiny = Tiny::new();
     let patches = values(load(&tiny).vision.features(&pixels(0.0)));

@@ -17,7 +17,7 @@ pub struct PruningArguments {
     policy: Option<PolicyName>,
 
     /// Keep N vision tokens of each picture, or P% of its patches: the mean over all decoder layers
-    #[arg(long, value_name = "N|P%", conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
+    #[arg(long, value_name = "N|P%", allow_negative_numbers = true, conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
     keep: Option<Keep>,
 
     /// How a budget admits and protects tokens: coverage, a few of everything in the picture, or class, those that [CLS] attends
@@ -34,11 +34,11 @@ pub struct PruningArguments {
     preset: Option<Preset>,
 
     /// Drop tokens whose share of the text's attention is below G (with --individual-thr)
-    #[arg(long, value_name = "G", requires = "individual_thr")]
+    #[arg(long, value_name = "G", allow_negative_numbers = true, requires = "individual_thr")]
     global_thr: Option<f32>,
 
     /// ... and that no single text token pays an attention of A or more (with --global-thr)
-    #[arg(long, value_name = "A", requires = "global_thr")]
+    #[arg(long, value_name = "A", allow_negative_numbers = true, requires = "global_thr")]
     individual_thr: Option<f32>,
 
     /// Decoder layers, counted from 0, behind which tokens are dropped, as in 3,7 [default: 9 of 32; 2,6,10,14

@@ -37,7 +37,7 @@ impl Logits {
     ///
     /// # Errors
     ///
-    /// [`Error::Device`] if the device failed before or now, or a logit is not finite.
+    /// [`Error::Device`] if the device failed before or now, [`Error::Model`] if a logit is not finite.
     pub fn read(&self) -> Result<Vec<f32>> {
         let [rows, vocabulary] = self.0.dims();
         let logits = kernel::read_numbers(self.0.clone().reshape([rows * vocabulary]), STEP)?;
@@ -93,11 +93,12 @@ impl Summary {
     }
 }
 
+/// Weights are finite numbers when they are loaded: what they make of a prompt may still not be.
 fn not_finite(found: String) -> Error {
-    Error::device(
-        STEP,
+    Error::model(
+        "the model's weights",
         format!(
-            "{found}, expected finite numbers; the weights are damaged, or overflow in half precision (try \
+            "{found}, expected finite numbers; they are of another model or damaged, or overflow in half precision (try \
              `--weights f32`, or `--device cpu` to compare)"
         ),
     )

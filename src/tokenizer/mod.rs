@@ -179,6 +179,11 @@ impl Tokenizer {
         Turn { role: turn.role, parts: turn.parts.iter().map(part).collect() }
     }
 
+    /// The file that the tokenizer is from.
+    pub fn path(&self) -> &Path {
+        &self.vocabulary.path
+    }
+
     /// The file that the chat template is from.
     pub fn template(&self) -> &Path {
         self.template.origin()
