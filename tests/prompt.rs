@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::repository;
+use crate::common::{repository, tokenizers::streamed};
 use mustdrop::{
     Error,
     checkpoint::ModelFiles,
@@ -321,13 +321,7 @@ proptest! {
     #[test]
     fn streamed_pieces_join_to_the_whole_decoding(ids in prop::collection::vec(0u32..270, 0..40)) {
         let tokenizer = bytes_tokenizer(None).expect("a tokenizer");
-        let mut stream = tokenizer.stream();
-        let mut streamed = String::new();
-        for id in &ids {
-            streamed += &stream.push(*id).expect("pushed").unwrap_or_default();
-        }
-        streamed += &stream.finish().expect("finished").unwrap_or_default();
-        prop_assert_eq!(streamed, tokenizer.decode(&ids).expect("decoded"));
+        prop_assert_eq!(streamed(&tokenizer, &ids), tokenizer.decode(&ids).expect("decoded"));
     }
 
     #[test]

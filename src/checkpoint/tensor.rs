@@ -112,34 +112,37 @@ impl<'a> StoredTensor<'a> {
         Ok(StoredTensor { file, name, dtype, shape: Cow::Owned(shape), bytes: Cow::Borrowed(bytes) })
     }
 
-    /// Checks that all numbers are finite: one that is not would turn every answer to nothing.
+    /// [`Self::to_f32`], if all numbers are finite: one that is not would turn every answer to nothing.
     ///
     /// # Errors
     /// [`Error::Model`] with the tensor and such a number.
-    pub fn finite(self) -> Result<Self> {
-        let bytes = self.bytes.as_ref();
-        // A number is infinite or none at all if all bits of its exponent are set.
-        let is_finite = match self.dtype {
-            StoredDtype::F32 => {
-                all(bytes.as_chunks().0, |bytes| u32::from_le_bytes(*bytes) & 0x7F80_0000 != 0x7F80_0000)
-            }
-            StoredDtype::F16 => {
-                all(bytes.as_chunks().0, |bytes| u16::from_le_bytes(*bytes) & 0x7C00 != 0x7C00)
-            }
-            StoredDtype::BF16 => {
-                all(bytes.as_chunks().0, |bytes| u16::from_le_bytes(*bytes) & 0x7F80 != 0x7F80)
-            }
-            StoredDtype::Blocks(format) => all(&format.to_f32(bytes), |number| number.is_finite()),
-        };
-        if is_finite {
-            return Ok(self);
-        }
+    pub fn finite_f32(&self) -> Result<Vec<f32>> {
         let numbers = self.to_f32();
+        if all(&numbers, |number| number.is_finite()) { Ok(numbers) } else { Err(self.not_finite(&numbers)) }
+    }
+
+    /// [`Self::to_f16`], if all stored numbers are finite.
+    ///
+    /// # Errors
+    /// As [`Self::finite_f32`].
+    pub fn finite_f16(&self) -> Result<Vec<f16>> {
+        let bytes = self.bytes.as_ref();
+        // Seen before they are rounded, where infinity becomes the largest number.
+        let is_finite = match self.dtype {
+            StoredDtype::F32 => all(bytes.as_chunks().0, |bytes| f32::from_le_bytes(*bytes).is_finite()),
+            StoredDtype::F16 => all(bytes.as_chunks().0, |bytes| f16::from_le_bytes(*bytes).is_finite()),
+            StoredDtype::BF16 => all(bytes.as_chunks().0, |bytes| bf16::from_le_bytes(*bytes).is_finite()),
+            StoredDtype::Blocks(_) => return Ok(saturating_f16(&self.finite_f32()?, |number| *number)),
+        };
+        if is_finite { Ok(self.to_f16()) } else { Err(self.not_finite(&self.to_f32())) }
+    }
+
+    fn not_finite(&self, numbers: &[f32]) -> Error {
         let number = numbers.iter().find(|number| !number.is_finite()).unwrap_or(&f32::NAN);
         let name = self.name;
         let problem =
             format!("tensor {name}: expected finite numbers, found {number}; the checkpoint is damaged");
-        Err(Error::model(self.file, problem))
+        Error::model(self.file, problem)
     }
 
     /// All numbers as float32, exactly.
@@ -168,20 +171,20 @@ impl<'a> StoredTensor<'a> {
         }
     }
 
-    /// [`Self::to_f32`] of [`Self::rows`].
+    /// [`Self::finite_f32`] of [`Self::rows`].
     ///
     /// # Errors
-    /// As [`Self::rows`] and [`Self::finite`].
+    /// As both.
     pub fn rows_f32(&self, range: Range<usize>) -> Result<Vec<f32>> {
-        Ok(self.rows(range)?.finite()?.to_f32())
+        self.rows(range)?.finite_f32()
     }
 
-    /// [`Self::to_f16`] of [`Self::rows`].
+    /// [`Self::finite_f16`] of [`Self::rows`].
     ///
     /// # Errors
-    /// As [`Self::rows`] and [`Self::finite`].
+    /// As both.
     pub fn rows_f16(&self, range: Range<usize>) -> Result<Vec<f16>> {
-        Ok(self.rows(range)?.finite()?.to_f16())
+        self.rows(range)?.finite_f16()
     }
 }
 

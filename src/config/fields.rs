@@ -21,7 +21,7 @@ pub(super) struct Fields<'a> {
 }
 
 /// Parses `json`, quoting the offending piece (`"rms_norm_eps": NaN`) where it is not valid.
-pub(super) fn parse(json: &[u8], file: &Path) -> Result<Value> {
+pub(crate) fn parse(json: &[u8], file: &Path) -> Result<Value> {
     if json.starts_with(b"\xEF\xBB\xBF") {
         return Err(Error::model(
             file,

@@ -25,6 +25,7 @@ use crate::{
 use fields::Fields;
 
 pub use activation::Activation;
+pub(crate) use fields::parse as parse_json;
 pub use generation::GenerationDefaults;
 pub use preprocessor::preprocessor;
 pub use rope::RopeScaling;

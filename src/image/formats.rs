@@ -1,9 +1,8 @@
 //! Files that are no picture of ours, by name.
 
 /// How a file begins, what it is then called, and what to do about it.
-const KINDS: [(&[u8], &str, &str); 31] = [
+const KINDS: [(&[u8], &str, &str); 23] = [
     (b"GIF8", "a GIF picture", CONVERT),
-    (b"BM", "a BMP picture", CONVERT),
     (b"II*\0", "a TIFF picture", CONVERT),
     (b"MM\0*", "a TIFF picture", CONVERT),
     (b"II+\0", "a TIFF picture", CONVERT),
@@ -21,17 +20,10 @@ const KINDS: [(&[u8], &str, &str); 31] = [
     (b"#?RADIANCE", "a Radiance HDR picture", CONVERT),
     (b"#?RGBE", "a Radiance HDR picture", CONVERT),
     (b"qoif", "a QOI picture", CONVERT),
-    (b"P1", "a PNM picture", CONVERT),
-    (b"P2", "a PNM picture", CONVERT),
-    (b"P3", "a PNM picture", CONVERT),
-    (b"P4", "a PNM picture", CONVERT),
-    (b"P5", "a PNM picture", CONVERT),
-    (b"P6", "a PNM picture", CONVERT),
     (b"PK\x03\x04", "a ZIP archive (or an office document)", "unpack the picture"),
     (b"PK\x05\x06", "a ZIP archive", "unpack the picture"),
     (b"\x1f\x8b", "a gzip archive", "unpack the picture"),
     (b"\x1a\x45\xdf\xa3", "a WebM or Matroska video", FRAME),
-    (b"moov", "a video", FRAME),
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull`"),
 ];
 
@@ -50,26 +42,26 @@ pub(super) fn what_else(bytes: &[u8]) -> String {
     if start.is_empty() {
         return "an empty file".into();
     }
-    if let Some((kind, advice)) = media(start).or_else(|| text(start)) {
-        return format!("{kind}, which is not supported; {advice}");
-    }
-    let is_drawn = |magic: &[u8]| match magic {
-        b"BM" => !is_text(start),
-        // A number or a comment follows, not a sentence.
-        [b'P', b'1'..=b'6'] => {
-            let rest = start[2..].trim_ascii_start();
-            rest.len() < start.len() - 2
-                && rest.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'#')
-        }
-        _ => true,
+    let known = || {
+        KINDS.iter().find(|(magic, ..)| start.starts_with(magic)).map(|(_, kind, advice)| (*kind, *advice))
     };
-    let known = KINDS.iter().find(|(magic, ..)| {
-        (start.starts_with(magic) && is_drawn(magic)) || (*magic == b"moov" && start.get(4..8) == Some(magic))
-    });
-    match known {
-        Some((_, kind, advice)) => format!("{kind}, which is not supported; {advice}"),
+    match media(start).or_else(|| text(start)).or_else(|| by_look(start)).or_else(known) {
+        Some((kind, advice)) => format!("{kind}, which is not supported; {advice}"),
         None if is_text(start) => "text".into(),
         None => "something else".into(),
+    }
+}
+
+/// Formats whose beginning a text could have, too, or that have their name elsewhere.
+fn by_look(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    // A number or a comment follows, not a sentence.
+    let is_pnm = matches!(start, [b'P', b'1'..=b'6', blank, ..] if blank.is_ascii_whitespace())
+        && start[2..].trim_ascii_start().first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'#');
+    match start {
+        _ if is_pnm => Some(("a PNM picture", CONVERT)),
+        [b'B', b'M', ..] if !is_text(start) => Some(("a BMP picture", CONVERT)),
+        [b'm', b'o', b'o', b'v', ..] | [_, _, _, _, b'm', b'o', b'o', b'v', ..] => Some(("a video", FRAME)),
+        _ => None,
     }
 }
 

@@ -165,9 +165,7 @@ impl<'a> Loader<'a> {
     pub fn vector(&self, name: &str, len: usize) -> Result<Tensor<1>> {
         let device = &self.compute.device;
         Ok(match self.stored(name, &[len], false)? {
-            Stored::Here(stored) => {
-                Tensor::from_data(TensorData::new(stored.finite()?.to_f32(), [len]), device)
-            }
+            Stored::Here(stored) => Tensor::from_data(TensorData::new(stored.finite_f32()?, [len]), device),
             Stored::Placeholder => Tensor::zeros([1], device),
             Stored::Random => Tensor::ones([len], device),
         })
@@ -178,7 +176,7 @@ impl<'a> Loader<'a> {
         let device = &self.compute.device;
         Ok(match self.stored(name, &[rows, width], false)? {
             Stored::Here(stored) => {
-                Tensor::from_data(TensorData::new(stored.finite()?.to_f32(), [rows, width]), device)
+                Tensor::from_data(TensorData::new(stored.finite_f32()?, [rows, width]), device)
             }
             Stored::Placeholder => Tensor::zeros([1, 1], device),
             Stored::Random => self.random([rows, width]),

@@ -28,7 +28,11 @@ pub(super) fn adapt(source: &str) -> Result<String, String> {
         };
         let (tag, after) = tag.split_at(length);
         rest = after;
-        if !tag.starts_with("{#") && words(tag) > LONGEST_TAG {
+        if tag.starts_with("{#") {
+            adapted += tag;
+            continue;
+        }
+        if words(tag) > LONGEST_TAG {
             return Err(format!(
                 "expected tags of at most {LONGEST_TAG} words and signs, found a longer one"
             ));
@@ -46,7 +50,6 @@ pub(super) fn adapt(source: &str) -> Result<String, String> {
                 adapted += raw;
                 rest = after;
             }
-            _ if tag.starts_with("{#") => adapted += tag,
             _ => adapted += &with_formats(tag, 0),
         }
     }
@@ -67,7 +70,8 @@ fn words(tag: &str) -> usize {
     count
 }
 
-fn is_of_word(character: char) -> bool {
+/// What words are made of, in Jinja as in Python.
+pub(super) fn is_of_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
@@ -96,7 +100,7 @@ fn name(tag: &str) -> &str {
 
 /// How long the text up to `{% endraw %}` is.
 fn raw_length(text: &str) -> usize {
-    let ends = text.match_indices("{%").map(|(at, _)| at);
+    let mut ends = text.match_indices("{%").map(|(at, _)| at);
     let is_end = |at: &usize| {
         let inner = text[at + 2..].trim_start_matches(['-', '+']).trim_start();
         inner.strip_prefix("endraw").is_some_and(|rest| {
@@ -104,7 +108,7 @@ fn raw_length(text: &str) -> usize {
             rest.starts_with("%}") || rest.starts_with("-%}")
         })
     };
-    ends.into_iter().find(is_end).unwrap_or(text.len())
+    ends.find(is_end).unwrap_or(text.len())
 }
 
 /// How long an expression is, its `end` included: not one within a string or within brackets.

@@ -26,7 +26,7 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_filter("escape", escape);
     environment.add_filter("e", escape);
     environment.add_filter("wordcount", |text: String| {
-        text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).count()
+        text.split(|c: char| !dialect::is_of_word(c)).filter(|word| !word.is_empty()).count()
     });
     environment.add_filter("truncate", truncate);
     environment.add_filter("center", |state: &State, text: String, width: Option<i64>| {

@@ -41,8 +41,7 @@ impl Jinja {
     /// What is wrong with it.
     pub fn new(source: &str) -> Result<Self, String> {
         let compile = || environment(source).map(Self).map_err(|error| error.to_string());
-        let compiled = on_deep_stack(|| panics::caught(PANICKED, compile));
-        compiled.and_then(|compiled| compiled).map_err(|error| format!("not a valid chat template: {error}"))
+        on_deep_stack(compile).map_err(|error| format!("not a valid chat template: {error}"))
     }
 
     /// Renders it with these variables.
@@ -58,7 +57,7 @@ impl Jinja {
                 Failure { is_refusal, problem: format!("the chat template fails: {error}") }
             })
         };
-        on_deep_stack(|| panics::caught(PANICKED, || Ok(render())))??
+        on_deep_stack(|| Ok(render()))?
     }
 }
 
@@ -90,12 +89,13 @@ impl fmt::Display for Raised {
 impl std::error::Error for Raised {}
 
 /// Does `work` where chains of operators and lists within lists, which the engine follows link by link, find room: their number
-/// is bounded by [`dialect::LONGEST_TAG`] and [`FUEL`].
-fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+/// is bounded by [`dialect::LONGEST_TAG`] and [`FUEL`]. A panic in it is an error.
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
     thread::scope(|scope| {
+        let work = || panics::caught(PANICKED, work);
         let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
         let thread = thread.map_err(|error| format!("no thread to read it in: {error}"))?;
-        thread.join().map_err(|_| PANICKED.to_owned())
+        thread.join().unwrap_or_else(|_| Err(PANICKED.to_owned()))
     })
 }
 

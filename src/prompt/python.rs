@@ -9,7 +9,10 @@ use minijinja::{
 use minijinja_contrib::pycompat::unknown_method_callback;
 use unicode_categories::UnicodeCategories;
 
-use super::charge::{charge, charge_format, invalid};
+use super::{
+    charge::{charge, charge_format, invalid},
+    dialect::is_of_word,
+};
 
 /// What Python's `splitlines` ends a line at, besides carriage return and line feed.
 const LINE_ENDS: [char; 8] =
@@ -136,10 +139,7 @@ fn string_method(state: &State, text: &str, method: &str, args: &[Value]) -> Res
         "istitle" => (title(text) == text && text.chars().any(char::is_alphabetic)).into(),
         "isdecimal" => is_all(text, |c| c.is_number_decimal_digit()).into(),
         "isdigit" => is_all(text, |c| c.is_number_decimal_digit() || is_digit_sign(c)).into(),
-        "isidentifier" => {
-            let is_word = |c: char| c.is_alphanumeric() || c == '_';
-            (is_all(text, is_word) && !text.starts_with(char::is_numeric)).into()
-        }
+        "isidentifier" => (is_all(text, is_of_word) && !text.starts_with(char::is_numeric)).into(),
         _ => return Ok(None),
     }))
 }
@@ -173,12 +173,12 @@ fn any_text(state: &State, items: &Value, is_such: impl Fn(&str) -> bool) -> Res
 fn joined(state: &State, separator: &str, items: &Value) -> Result<String, Error> {
     let mut joined = String::new();
     for (at, item) in items.try_iter()?.enumerate() {
-        let item = text_of(&item)?.to_owned();
+        let item = text_of(&item)?;
         state.consume_fuel(1 + (item.len() + separator.len()) as u64 / 64)?;
         if at > 0 {
             joined += separator;
         }
-        joined += &item;
+        joined += item;
     }
     Ok(joined)
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     checkpoint::ModelFiles,
+    config::parse_json,
     error::{Error, Result},
 };
 
@@ -215,8 +216,7 @@ fn find(files: &ModelFiles) -> Result<Option<(String, PathBuf)>> {
                 .map_err(|_| Error::model(&path, "expected UTF-8 text, found other bytes"))?;
             return Ok(Some((source, path)));
         }
-        let json: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::model(&path, format!("not valid JSON: {error}")))?;
+        let json = parse_json(&bytes, &path)?;
         let source = match json.get(FIELD) {
             None | Some(Value::Null) => continue,
             Some(Value::String(source)) => Some(source),

@@ -8,6 +8,7 @@ use tokenizers::AddedToken;
 use super::{check::check, library::Library};
 use crate::{
     checkpoint::ModelFiles,
+    config::parse_json,
     error::{Error, Result},
 };
 
@@ -43,8 +44,7 @@ impl TokenizerFiles {
                     .into(),
             ));
         };
-        let json: Value =
-            serde_json::from_slice(&bytes).map_err(|error| invalid(format!("not valid JSON: {error}")))?;
+        let json = parse_json(&bytes, &path)?;
         check(&json).map_err(invalid)?;
         let mut library = Library::from_json(json).map_err(invalid)?;
         let (config, map) = (read_json(files, CONFIG_FILE)?, read_json(files, MAP_FILE)?);
@@ -130,7 +130,5 @@ fn named_tokens(config: &Value, map: &Value) -> Vec<AddedToken> {
 
 /// The JSON of an optional file; an empty object if there is none.
 fn read_json(files: &ModelFiles, name: &str) -> Result<Value> {
-    let Some(bytes) = files.read(name)? else { return Ok(json!({})) };
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::model(files.path(name), format!("not valid JSON: {error}")))
+    files.read(name)?.map_or(Ok(json!({})), |bytes| parse_json(&bytes, &files.path(name)))
 }

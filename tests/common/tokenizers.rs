@@ -126,6 +126,16 @@ pub fn asked(text: &str) -> [Turn; 1] {
     [Turn { role: Role::User, parts: vec![TurnPart::Image, TurnPart::Text(text.to_owned())] }]
 }
 
+/// Tokens as a stream says them, piece by piece.
+pub fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    let mut stream = tokenizer.stream();
+    let mut streamed = String::new();
+    for id in ids {
+        streamed += &stream.push(*id).expect("pushed").unwrap_or_default();
+    }
+    streamed + &stream.finish().expect("finished").unwrap_or_default()
+}
+
 /// The id of an added token.
 pub fn id_of(tokenizer: &Value, content: &str) -> u32 {
     let added = tokenizer["added_tokens"].as_array().expect("a list");

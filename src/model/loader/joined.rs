@@ -60,7 +60,7 @@ impl Loader<'_> {
         let mut biases = Vec::with_capacity(names.len());
         for (name, outputs) in names {
             biases.push(match self.stored(&format!("{name}.bias"), &[*outputs], false)? {
-                Stored::Here(stored) => stored.finite()?.to_f32(),
+                Stored::Here(stored) => stored.finite_f32()?,
                 Stored::Placeholder | Stored::Random => vec![1.0; *outputs],
             });
         }
