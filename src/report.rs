@@ -118,7 +118,7 @@ pub struct PruningReport {
 pub struct PictureReport {
     /// Patches along a side of the model's square.
     pub grid: usize,
-    /// Side of the model's square in pixels.
+    /// Side of the square that the patches cover, in pixels of the model's square.
     pub side: usize,
     /// Where the square lies in the picture.
     pub placement: Placement,
@@ -177,7 +177,7 @@ impl PictureReport {
             pruned.merge.clone().map_or_else(Default::default, |merge| (merge.windows, merge.similarity));
         Self {
             grid: vision.grid(),
-            side: vision.image_size,
+            side: vision.covered_side(),
             placement,
             tower_tokens: pruned.tower_tokens.len(),
             merged_windows,

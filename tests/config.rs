@@ -152,6 +152,37 @@ fn the_window_of_a_mistral_decoder_counts_where_it_is_shorter_than_the_context()
 }
 
 #[test]
+fn qwen2_has_biases_in_front_of_the_attention_and_a_window_where_it_is_asked_for() {
+    let qwen = |fields: Value| {
+        let mut text =
+            json!({ "model_type": "qwen2", "num_hidden_layers": 4, "max_position_embeddings": 8192 });
+        text.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        parse(&json!({ "model_type": "llava", "text_config": text })).map(|config| config.text)
+    };
+    let text = qwen(json!({ "sliding_window": 64, "attention_bias": false })).expect("supported");
+    assert_eq!((text.vocab_size, text.intermediate_size, text.num_key_value_heads), (151_936, 22_016, 32));
+    assert_eq!((text.attention_bias, text.attention_output_bias), (true, false));
+    assert_eq!((text.sliding_window, text.window()), (None, None), "a window has to be switched on");
+
+    let windowed = json!({ "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 3 });
+    let text = qwen(windowed.clone()).expect("supported");
+    assert_eq!((text.window(), text.sliding_layers), (Some(64), vec![false, false, false, true]));
+    let mut named = windowed;
+    named["layer_types"] =
+        json!(["sliding_attention", "full_attention", "sliding_attention", "full_attention"]);
+    let text = qwen(named.clone()).expect("supported");
+    assert_eq!(text.sliding_layers, [true, false, true, false]);
+    named["layer_types"] = json!(["full_attention"]);
+    let message = qwen(named).unwrap_err().to_string();
+    assert!(
+        message.contains("text_config.layer_types: expected") && message.contains("4 layers"),
+        "{message}"
+    );
+    let far = json!({ "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 28 });
+    assert_eq!(qwen(far).expect("supported").window(), None, "no layer has it");
+}
+
+#[test]
 fn the_embedding_is_tied_by_the_text_part_else_by_what_is_stored() {
     let tie = |top: Value, text: Value| {
         let config = json!({
@@ -177,7 +208,11 @@ fn what_is_not_supported_is_named_with_what_is() {
     for (pointer, value, expected) in [
         ("/model_type", json!("llava_next"), "model_type: expected \"llava\", found \"llava_next\""),
         ("/model_type", Value::Null, "model_type: expected \"llava\", found null"),
-        ("/text_config/model_type", json!("qwen2"), "expected \"llama\" or \"mistral\", found \"qwen2\""),
+        (
+            "/text_config/model_type",
+            json!("phi3"),
+            "expected \"llama\" or \"mistral\" or \"qwen2\", found \"phi3\"",
+        ),
         (
             "/vision_config/model_type",
             json!("dinov2"),
@@ -228,7 +263,7 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
         ("/text_config/num_attention_heads", 24, "24 heads do not divide hidden_size 4096"),
         ("/text_config/head_dim", 3, "expected an even number"),
         ("/vision_config/num_attention_heads", 3, "3 heads do not divide hidden_size 1024"),
-        ("/vision_config/patch_size", 16 + 1, "patches of 17 pixels do not divide image_size 336"),
+        ("/vision_config/patch_size", 337, "no patch of 337 pixels fits image_size 336"),
     ] {
         let message = refusal(pointer, json!(value));
         assert!(message.contains(expected), "{message}");

@@ -32,13 +32,25 @@ struct Both {
     what: String,
 }
 
+/// How far rows look back.
+#[derive(Debug, Clone, Copy)]
+enum Looks {
+    Everywhere,
+    Back(usize),
+    BackInEverySecondLayer(usize),
+}
+
 /// A picture of a prompt: the row it begins at, and how many of its tokens go on behind each filter.
 type Shown = (usize, usize, [usize; FILTERS.len()]);
 
 impl Both {
-    fn new(compute: &Compute, head_dim: usize, window: Option<usize>, what: &str) -> Self {
+    fn new(compute: &Compute, head_dim: usize, window: Looks, what: &str) -> Self {
         let mut tiny = Tiny::of(LAYERS, head_dim);
-        tiny.set_window(window);
+        match window {
+            Looks::Everywhere => {}
+            Looks::Back(window) => tiny.set_window(Some(window)),
+            Looks::BackInEverySecondLayer(window) => tiny.set_window_of_every_second_layer(window),
+        }
         let config = ModelConfig::parse(tiny.config.to_string().as_bytes(), "config.json".as_ref());
         let masked = MaskedDecoder::new(&config.expect("a configuration").text, |name| {
             // The tiny checkpoint has the names of transformers before 4.52.
@@ -57,7 +69,7 @@ impl Both {
             seen: 0,
             compute: compute.clone(),
             what: format!(
-                "{}, {:?}, {what}, heads of {head_dim}, window {window:?}",
+                "{}, {:?}, {what}, heads of {head_dim}, which look {window:?}",
                 compute.info(),
                 compute.variants()
             ),
@@ -146,7 +158,12 @@ fn steps_and_turns_behind_dropped_tokens_equal_a_dense_model_with_them_hidden() 
     ];
     for compute in computes() {
         for (kind, rules) in &kinds {
-            for (head_dim, window) in [(8, None), (6, Some(13)), (8, Some(40))] {
+            for (head_dim, window) in [
+                (8, Looks::Everywhere),
+                (6, Looks::Back(13)),
+                (8, Looks::Back(40)),
+                (8, Looks::BackInEverySecondLayer(13)),
+            ] {
                 let mut both = Both::new(&compute, head_dim, window, kind);
                 let pictures = [(3, 30, [12, 7, 5]), (35, 17, [9, 9, 2])];
                 both.prefill(57, &pictures, rules);

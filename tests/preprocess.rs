@@ -7,7 +7,7 @@ use half::f16;
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat, RgbImage};
 use mustdrop::{
     Fit, Picture,
-    image::{MAX_PIXELS, Preprocessor, Resize},
+    image::{MAX_PIXELS, Pixels, Preprocessor, Resize},
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -64,12 +64,35 @@ const RESIZED: [(&str, &str); 5] = [
 fn resizing_is_pillow_s_to_the_bit() {
     for (file, expected) in RESIZED {
         let picture = Picture::open(golden("preprocess").join(file)).expect("a picture");
-        let pixels = fit(Fit::Crop).run(&picture).expect("pixels");
-        let plane = pixels.side * pixels.side;
-        let levels: Vec<u8> =
-            pixels.values.iter().enumerate().map(|(i, value)| level(*value, i / plane) as u8).collect();
-        let found: String = Sha256::digest(levels).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(found, expected, "{file}");
+        assert_eq!(digest(&fit(Fit::Crop).run(&picture).expect("pixels")), expected, "{file}");
+    }
+}
+
+/// SHA-256 of the levels.
+fn digest(pixels: &Pixels) -> String {
+    let plane = pixels.side * pixels.side;
+    let levels = pixels.values.iter().enumerate().map(|(i, value)| level(*value, i / plane) as u8);
+    Sha256::digest(levels.collect::<Vec<u8>>()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same of a picture of 50 x 97 pixels resized to so many rows and columns, and the square in the middle. The vertical pass
+/// comes first where it takes away more than 52 lines, twice what the other takes off 50 pixels, or the other adds some.
+const SQUEEZED: [(usize, usize, &str); 5] = [
+    (60, 60, "f0483a823bfe55176611d1fb831bf7fc183fabf77fe49e8924d67777aae38e57"),
+    (80, 24, "e0b2d5d18dcc33abd0d668428c4f62a32b0af3dcebb7ef950a090d79da8b3cbc"),
+    (45, 24, "05831b5d05e6f7f5325a62b1a9dbd4a5198153da293cbe1d1cfa2096fc10865b"),
+    (44, 24, "ef449969fe517065db55cbd6bb7e8016b3cc775fb4f8aba2bbba38dfa710a090"),
+    (40, 24, "7882605ef1399c65457c02150d1c70eb0d917ef7be69d164438f1c467b9da47b"),
+];
+
+#[test]
+fn passes_come_in_pillow_s_order() {
+    let picture = Picture::open(golden("family/llava_qwen2_siglip/tall.png")).expect("a picture");
+    for (height, width, expected) in SQUEEZED {
+        let side = height.min(width);
+        let resize = Resize::Exact { height, width };
+        let preprocessor = Preprocessor { resize, crop: Some((side, side)), ..Preprocessor::default() };
+        assert_eq!(digest(&preprocessor.run(&picture).expect("pixels")), expected, "{height} x {width}");
     }
 }
 

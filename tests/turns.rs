@@ -259,7 +259,7 @@ fn answers_on_an_adapter_are_those_of_a_dense_model_with_dropped_tokens_hidden()
 /// A window of 24 tokens, which is shorter than the first question, and far shorter than all three.
 #[test]
 fn answers_behind_a_sliding_window_are_those_of_a_dense_model_with_dropped_tokens_hidden() {
-    let folder = golden("mistral_window");
+    let folder = golden("family/llava_mistral_window");
     let questions = [
         (Some("square.png"), "What is this?", Some("wo")),
         (None, "How many birds are there?", None),

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde_json::Value;
+
 use super::{fields, fields::Fields, limits};
 use crate::{checkpoint::ModelFiles, error::Result, sample::Sampling};
 
@@ -27,7 +29,7 @@ pub struct GenerationDefaults {
     pub repetition_penalty: Option<f32>,
 }
 
-/// `LlamaConfig`'s own special tokens, for a model that names none.
+/// The special tokens of `LlamaConfig` and `MistralConfig`, for a model that names none; `Qwen2Config` has none.
 const LLAMA_BOS: u32 = 1;
 const LLAMA_EOS: u32 = 2;
 
@@ -49,12 +51,17 @@ impl GenerationDefaults {
         };
         let generation = Fields::of_file(&generation, &generation_path)?;
         let config = Fields::of_file(&config, &config_path)?;
-        let sources = [&generation, &config.object("text_config")?, &config];
+        let text = config.object("text_config")?;
+        let (bos, eos) = match text.get("model_type").and_then(Value::as_str) {
+            Some("qwen2") => (None, Vec::new()),
+            _ => (Some(LLAMA_BOS), vec![LLAMA_EOS]),
+        };
+        let sources = [&generation, &text, &config];
         Ok(Self {
-            eos_token_ids: first_tokens(sources, "eos_token_id")?.unwrap_or(vec![LLAMA_EOS]),
+            eos_token_ids: first_tokens(sources, "eos_token_id")?.unwrap_or(eos),
             bos_token_id: match first_tokens(sources, "bos_token_id")? {
                 Some(tokens) => tokens.first().copied(),
-                None => Some(LLAMA_BOS),
+                None => bos,
             },
             max_new_tokens: generation.optional_count("max_new_tokens", 1..=limits::POSITIONS)?,
             do_sample: generation.flag("do_sample", false)?,

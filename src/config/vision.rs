@@ -41,7 +41,7 @@ pub struct VisionConfig {
     pub num_channels: usize,
     /// Side of the square picture, in pixels.
     pub image_size: usize,
-    /// Side of a square patch, in pixels; divides `image_size`.
+    /// Side of a square patch, in pixels. Where it does not divide `image_size`, the last rows and columns are not looked at.
     pub patch_size: usize,
     /// What layer norms add to the variance.
     pub layer_norm_eps: f64,
@@ -84,7 +84,7 @@ const SIGLIP_DEFAULTS: VisionConfig = VisionConfig {
 };
 
 impl VisionConfig {
-    /// Patches along one side of the picture.
+    /// Patches along one side of the picture, in whole numbers.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
     }
@@ -97,6 +97,11 @@ impl VisionConfig {
     /// Patches of a picture: `grid()²`.
     pub fn patches(&self) -> usize {
         self.grid() * self.grid()
+    }
+
+    /// Side of the square that the patches cover, in pixels.
+    pub fn covered_side(&self) -> usize {
+        self.grid() * self.patch_size
     }
 
     /// Width of one attention head.
@@ -138,18 +143,18 @@ impl VisionConfig {
             layer_norm_eps: fields.number("layer_norm_eps", default.layer_norm_eps, limits::EPSILON)?,
             hidden_act: Activation::read(&fields, "hidden_act", default.hidden_act)?,
         };
-        vision.check_divisions(&fields)?;
+        vision.check_sizes(&fields)?;
         Ok(vision)
     }
 
-    fn check_divisions(&self, fields: &Fields) -> Result<()> {
+    fn check_sizes(&self, fields: &Fields) -> Result<()> {
         let Self { hidden_size, num_attention_heads: heads, image_size, patch_size, .. } = self;
         if hidden_size % heads != 0 {
             let problem = format!("{heads} heads do not divide hidden_size {hidden_size}");
             return Err(fields.problem("num_attention_heads", problem));
         }
-        if image_size % patch_size != 0 {
-            let problem = format!("patches of {patch_size} pixels do not divide image_size {image_size}");
+        if patch_size > image_size {
+            let problem = format!("no patch of {patch_size} pixels fits image_size {image_size}");
             return Err(fields.problem("patch_size", problem));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The decoder: Llama (arXiv 2302.13971) with grouped-query attention.
+//! The decoder: Llama (arXiv 2302.13971) with grouped-query attention, and what Mistral and Qwen2 change in it.
 
 use burn::tensor::{Device, Tensor};
 
@@ -58,7 +58,7 @@ impl Decoder {
         Ok(Self {
             embedding,
             layers: (0..config.num_hidden_layers)
-                .map(|i| DecoderLayer::load(loader, &format!("{NAME}.layers.{i}"), config))
+                .map(|i| DecoderLayer::load(loader, &format!("{NAME}.layers.{i}"), config, i))
                 .collect::<Result<_>>()?,
             norm: loader.rms_norm(&format!("{NAME}.norm"), width, config.rms_norm_eps)?,
             head,
@@ -243,11 +243,13 @@ struct DecoderLayer {
     down: Linear,
     activation: Activation,
     heads: Heads,
+    /// Whether rows look back only as far as the decoder's window.
+    slides: bool,
     variants: Variants,
 }
 
 impl DecoderLayer {
-    fn load(loader: &Loader, name: &str, config: &TextConfig) -> Result<Self> {
+    fn load(loader: &Loader, name: &str, config: &TextConfig, index: usize) -> Result<Self> {
         let (width, inner, eps) = (config.hidden_size, config.intermediate_size, config.rms_norm_eps);
         let attention = |part: &str| format!("{name}.self_attn.{part}");
         let mlp = |part: &str| format!("{name}.mlp.{part}");
@@ -258,7 +260,7 @@ impl DecoderLayer {
         let layer = Self {
             input_norm: loader.rms_norm(&format!("{name}.input_layernorm"), width, eps)?,
             projections: loader.joined(&projections, width, config.attention_bias, Order::Behind)?,
-            out: loader.linear(&attention("o_proj"), queries, width, config.attention_bias)?,
+            out: loader.linear(&attention("o_proj"), queries, width, config.attention_output_bias)?,
             post_attention_norm: loader.rms_norm(&format!("{name}.post_attention_layernorm"), width, eps)?,
             gate_and_up: loader.joined(&gate_and_up, width, config.mlp_bias, Order::InTurns)?,
             down: loader.linear(&mlp("down_proj"), inner, width, config.mlp_bias)?,
@@ -268,6 +270,7 @@ impl DecoderLayer {
                 keys: config.num_key_value_heads,
                 dim: config.head_dim,
             },
+            slides: config.sliding_layers.get(index).copied().unwrap_or(false),
             variants: loader.variants(),
         };
         loader.settle()?;
@@ -284,7 +287,11 @@ impl DecoderLayer {
     fn attend(&self, x: &Tensor<2>, rotary: &Rotary, cache: &mut LayerCache) -> Attended {
         let around = Around { norm: self.input_norm.before(), ..Around::default() };
         let projected = self.projections.forward_within(x, &around);
-        cache.attend(&projected, rotary, self.heads, self.variants)
+        if self.slides || rotary.window.is_none() {
+            return cache.attend(&projected, rotary, self.heads, self.variants);
+        }
+        let unbounded = Rotary { window: None, ..rotary.clone() };
+        cache.attend(&projected, &unbounded, self.heads, self.variants)
     }
 
     /// The rest of the layer, row by row: output projection, residuals, MLP.

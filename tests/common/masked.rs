@@ -142,7 +142,8 @@ impl MaskedDecoder {
                 .enumerate()
                 .map(|(row, before)| {
                     let position = pass.positions[layer][row];
-                    let is_near = |column: &Column| match self.config.sliding_window {
+                    let slides = self.config.sliding_layers.get(layer).copied().unwrap_or(false);
+                    let is_near = |column: &Column| match self.config.sliding_window.filter(|_| slides) {
                         None => true,
                         Some(window) => position - column.position < window as u32,
                     };

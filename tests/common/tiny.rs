@@ -70,6 +70,25 @@ impl Tiny {
         }
     }
 
+    /// Makes the decoder a Qwen2's, whose biases are zeros, and of whose layers every second looks back so far.
+    pub fn set_window_of_every_second_layer(&mut self, window: usize) {
+        let text = &mut self.config["text_config"];
+        let [layers, width] =
+            ["num_hidden_layers", "head_dim"].map(|name| text[name].as_u64().expect("a size"));
+        let kinds = (0..layers).map(|i| ["sliding_attention", "full_attention"][i as usize % 2]);
+        text["layer_types"] = kinds.collect::<Vec<_>>().into();
+        text["model_type"] = "qwen2".into();
+        text["use_sliding_window"] = true.into();
+        text["sliding_window"] = window.into();
+        for layer in 0..layers {
+            for (part, heads) in [("q_proj", 4), ("k_proj", 2), ("v_proj", 2)] {
+                let name = format!("language_model.model.layers.{layer}.self_attn.{part}.bias");
+                let outputs = heads * width as usize;
+                self.tensors.push((name, vec![outputs], vec![0.0; outputs]));
+            }
+        }
+    }
+
     fn vision(&mut self, root: &str) {
         let width = VISION_WIDTH;
         self.add(&format!("{root}.embeddings.class_embedding"), &[width]);
