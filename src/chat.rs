@@ -160,8 +160,12 @@ impl Chat {
             conversation.pictures = vec![shown];
             conversation.forget();
         }
-        let (patches, depth) = conversation.llava.patches_and_depth();
-        if pruning.as_ref().is_some_and(|pruning| !pruning.rules().layers(patches, depth).is_empty()) {
+        let depth = conversation.llava.model.decoder.depth();
+        let has_filters = |pruning: &Pruning| {
+            let mut shapes = conversation.pictures.iter().map(|shown| &shown.shape);
+            shapes.any(|shape| !pruning.rules().layers(shape, depth).is_empty())
+        };
+        if pruning.as_ref().is_some_and(has_filters) {
             conversation.forget();
         }
         let parts = vec![TurnPart::Image, TurnPart::Text(question.to_owned())];

@@ -1,20 +1,21 @@
 //! A conversation's state: what was said and shown, and what the decoder's cache holds of it.
 
-use std::time::{Duration, Instant};
+mod pictures;
+
+use std::time::Instant;
 
 use rand_chacha::ChaCha8Rng;
+
+pub(crate) use pictures::{Encoded, Look};
 
 use crate::{
     cancel::{self, Cancel},
     device::Meter,
     drop::{Pruning, Turns, prefill::PrefillFilter},
     error::{Error, Result},
-    image::Picture,
     llava::Llava,
     model::{KeyValueCache, Logits, RowPositions},
-    part::Part,
-    picture_cache::PictureCache,
-    prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
+    prompt::{Piece, PromptLayout, Turn},
     report::{AnswerWork, PictureReport, PruningReport, Report, Times},
     shown::Shown,
 };
@@ -43,25 +44,6 @@ pub(crate) struct Conversation {
     pub drawn: Option<(u64, ChaCha8Rng)>,
     /// What stops it in the middle of a question or an answer.
     pub cancel: Option<Cancel>,
-}
-
-/// The pictures of a question, on their way to the decoder.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Encoded {
-    time: Duration,
-    /// How many of them a cache had.
-    cached: usize,
-    /// Counts since before they were encoded.
-    meter: Option<Meter>,
-}
-
-/// How pictures are looked at.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Look<'a> {
-    /// Which of their tokens are dropped.
-    pub pruning: Option<&'a Pruning>,
-    /// Where encoded pictures are kept.
-    pub cache: Option<&'a PictureCache>,
 }
 
 /// A prompt that went through the decoder.
@@ -149,6 +131,7 @@ impl Conversation {
             device: self.llava.device().clone(),
             prompt_tokens: rows.len(),
             vision_tokens,
+            dense_vision_tokens: self.pictures.iter().map(|shown| shown.shape.tokens()).sum(),
             reused_tokens: reused,
             cached_pictures: encoded.cached,
             new_tokens: 0,
@@ -161,20 +144,6 @@ impl Conversation {
         };
         self.cached = rows;
         Ok(Prefilled { logits, report, meter })
-    }
-
-    /// Where other rules than before are in force and pictures are queried again, admits tokens by those.
-    fn admit_anew(&mut self, pruning: Option<&Pruning>) -> Result<()> {
-        let Some(pruning) = pruning.filter(|pruning| pruning.turns == Turns::Requery) else { return Ok(()) };
-        for shown in &mut self.pictures {
-            if let Some((tower, rules)) = shown.tower.as_mut().filter(|(_, rules)| rules != pruning) {
-                let pruned = self.llava.model.admit(tower, pruning)?;
-                rules.clone_from(pruning);
-                shown.embeddings = pruned.features.clone();
-                shown.pruned = Some(pruned);
-            }
-        }
-        Ok(())
     }
 
     /// The positions of all rows. Pictures leave gaps where tokens did not enter, unless the prompt would then reach into the
@@ -258,8 +227,7 @@ impl Conversation {
     /// The filter for the pictures among the rows from `reused` on.
     fn filter(&self, rows: &[Row], reused: usize, pruning: Option<&Pruning>) -> Option<PrefillFilter> {
         let pruning = pruning?;
-        let (patches, depth) = self.llava.patches_and_depth();
-        let mut filter = PrefillFilter::new(pruning, patches, depth);
+        let mut filter = PrefillFilter::new(pruning);
         for (at, row) in rows[reused..].iter().enumerate() {
             if let Row::Vision { picture, token: 0 } = row
                 && let Some(pruned) = &self.pictures[*picture].pruned
@@ -271,80 +239,18 @@ impl Conversation {
     }
 
     fn pruning_report(&self, filter: &PrefillFilter, rows: &[Row], reused: usize) -> PruningReport {
-        let vision = &self.llava.config.vision;
         let new = rows[reused..].iter().filter_map(|row| match row {
             Row::Vision { picture, token: 0 } => self.pictures.get(*picture),
             _ => None,
         });
-        let judged = new.filter_map(|shown| Some((shown.pruned.as_ref()?, shown.placement)));
+        let judged = new.filter_map(|shown| Some((shown, shown.pruned.as_ref()?)));
+        let vision = &self.llava.config.vision;
         let pictures =
-            judged.zip(&filter.admitted).enumerate().map(|(number, ((pruned, placement), admitted))| {
-                PictureReport::new(pruned, admitted, vision, placement, number, &filter.steps)
+            judged.zip(&filter.admitted).enumerate().map(|(number, ((shown, pruned), admitted))| {
+                let seen = (&shown.shape, shown.placements.as_slice());
+                PictureReport::new(pruned, admitted, vision, seen, number, &filter.steps)
             });
         PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
-    }
-
-    /// Takes `turns` into the conversation and encodes their pictures.
-    pub fn encode(
-        &mut self,
-        turns: impl IntoIterator<Item = (Role, Vec<Part>)>,
-        rules: Look,
-    ) -> Result<Encoded> {
-        let start = Instant::now();
-        let meter = Meter::start(self.llava.compute());
-        let mut cached = 0;
-        for (role, parts) in turns {
-            let mut turn = Turn { role, parts: Vec::with_capacity(parts.len()) };
-            for part in parts {
-                turn.parts.push(match part {
-                    Part::Text(text) => TurnPart::Text(text),
-                    Part::Image(picture) => {
-                        let (shown, is_cached) = self.look(&picture, rules)?;
-                        self.pictures.push(shown);
-                        cached += usize::from(is_cached);
-                        TurnPart::Image
-                    }
-                });
-            }
-            self.turns.push(turn);
-        }
-        cancel::check()?;
-        // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
-        self.llava.compute().wait("encode the picture")?;
-        cancel::check()?;
-        Ok(Encoded { time: start.elapsed(), cached, meter })
-    }
-
-    /// The picture as the decoder sees it, and whether the cache had it.
-    fn look(&self, picture: &Picture, Look { pruning, cache }: Look) -> Result<(Shown, bool)> {
-        let cache = cache.map(|cache| (cache, cache.key(picture, &self.llava, pruning)));
-        if let Some(shown) = cache.and_then(|(cache, key)| cache.get(key)) {
-            return Ok((shown, true));
-        }
-        let pixels = self.llava.preprocessor.run(picture)?;
-        cancel::check()?;
-        let model = &self.llava.model;
-        let depth = model.decoder.depth();
-        let look = |pruning: &Pruning| -> Result<_> {
-            let tower = model.vision.look(&pixels.values, pruning, depth)?;
-            let pruned = model.admit(&tower, pruning)?;
-            Ok((pruned, (pruning.turns == Turns::Requery).then(|| (tower, pruning.clone()))))
-        };
-        let (pruned, tower) = pruning.map(look).transpose()?.unzip();
-        let shown = Shown {
-            embeddings: match &pruned {
-                Some(pruned) => pruned.features.clone(),
-                None => model.encode_image(&pixels.values),
-            },
-            pruned,
-            placement: pixels.placement,
-            tower: tower.flatten(),
-        };
-        cancel::check()?;
-        if let Some((cache, key)) = cache {
-            cache.put(key, &shown, self.llava.config.vision.patches());
-        }
-        Ok((shown, false))
     }
 
     /// What each row of `prompt` stands for.

@@ -42,7 +42,7 @@ pub enum Error {
     /// A prompt is longer than the model can follow.
     #[error(
         "the prompt has {tokens} tokens, expected fewer than the model's context of {limit} ({said_by}); ask a \
-         shorter question, show fewer pictures or start a new conversation"
+         shorter question, show fewer pictures, keep fewer of their tokens (--keep) or start a new conversation"
     )]
     Context {
         /// Tokens of the prompt.

@@ -55,6 +55,8 @@ pub mod sample;
 pub mod serve;
 mod shown;
 mod text_model;
+#[doc(hidden)]
+pub mod tiling;
 pub mod tokenizer;
 pub mod trace;
 #[doc(hidden)]

@@ -12,6 +12,7 @@ use crate::{
     kernel::variants::Variants,
     memory::{self, MemoryLimit, MemorySize, ModelShape, Workload},
     model::{LlavaModel, MAX_ROWS},
+    tiling::Tiling,
     tokenizer::Tokenizer,
     weight_cache::WeightCache,
     weights::{Precision, WeightFormat},
@@ -80,13 +81,7 @@ impl Llava {
     ///
     /// [`Error::Argument`](crate::Error::Argument) naming the first value outside its range.
     pub fn check(&self, pruning: &Pruning) -> Result<()> {
-        let (patches, depth) = self.patches_and_depth();
-        pruning.check(patches, depth)
-    }
-
-    /// Patches of a picture and layers of the decoder: what policies plan by.
-    pub(crate) fn patches_and_depth(&self) -> (usize, usize) {
-        (self.config.vision.patches(), self.model.decoder.depth())
+        pruning.check(&self.config.largest_picture(), self.model.decoder.depth())
     }
 
     /// The device the model runs on.
@@ -213,7 +208,8 @@ impl LlavaBuilder {
         self
     }
 
-    /// Chooses how pictures that are not square become square; the checkpoint's choice by default.
+    /// Chooses how pictures that are not square become square; the checkpoint's choice by default. Models that see a picture in
+    /// tiles have no other way.
     pub fn fit(mut self, fit: Fit) -> Self {
         self.options.fit = Some(fit);
         self
@@ -231,9 +227,14 @@ impl LlavaBuilder {
         let files = files?;
         let config = ModelConfig::from_files(&files)?;
         let tokenizer = Tokenizer::from_files(&files, config.image_token)?;
-        let mut preprocessor = config::preprocessor(&files, &config.vision)?;
-        if let Some(fit) = options.fit {
-            preprocessor.fit = fit;
+        let mut preprocessor = config::preprocessor(&files, &config)?;
+        match options.fit {
+            None => {}
+            Some(fit) if config.tiling == Tiling::Square => preprocessor.fit = fit,
+            Some(fit) => {
+                let expected = "none with a model that sees a whole picture and its tiles";
+                return Err(Error::argument("--fit", expected, fit.to_string()));
+            }
         }
         let defaults = GenerationDefaults::from_files(&files)?;
         let checkpoint = Checkpoint::open(&files)?;

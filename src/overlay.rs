@@ -1,5 +1,7 @@
 //! A picture of what was kept: one panel a stage.
 
+mod tiles;
+
 use font8x8::UnicodeFonts;
 
 use crate::{
@@ -14,6 +16,9 @@ const PATCH: usize = 16;
 const CHARACTER: usize = 8;
 /// Pixels around panels and between lines.
 const MARGIN: usize = 8;
+/// Pixels of a line of text, and of the three above the panels.
+const LINE: usize = CHARACTER + MARGIN;
+const HEADER: usize = 3 * LINE;
 
 type Colour = [u8; 3];
 const BACKGROUND: Colour = [24, 24, 27];
@@ -28,6 +33,9 @@ impl PruningReport {
     /// Draws what became of a picture's patches: merged windows, picks in their order and key tokens in the vision tower, what
     /// each filter of the prefill dropped (the earlier, the darker), and what the caches hold for decoding.
     ///
+    /// Of a picture in tiles, one row of panels shows what became of its base, and one what became of its detail, both on the picture
+    /// as it is.
+    ///
     /// `number` counts the pictures of the question from 0; `picture` must be the one that was shown. `None` if
     /// there is no such picture in this report.
     ///
@@ -35,51 +43,36 @@ impl PruningReport {
     ///
     /// [`Error::Picture`](crate::Error::Picture) if the drawing would be too large.
     pub fn overlay(&self, number: usize, picture: &Picture) -> Result<Option<Picture>> {
-        self.pictures.get(number).map(|report| draw(picture, report)).transpose()
+        let draw = |report: &PictureReport| match report.tiles.len() {
+            1 => draw(picture, report),
+            _ => tiles::draw(picture, report),
+        };
+        self.pictures.get(number).map(draw).transpose()
     }
 }
 
 fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
     let panel = report.grid * PATCH;
-    let header = 3 * (CHARACTER + MARGIN);
-    let mut canvas = Canvas::new(3 * (panel + MARGIN) + MARGIN, panel + header + 2 * MARGIN);
-    let patches = report.grid * report.grid;
-    let last = report.kept.last().map_or(report.tokens.len(), |kept| kept.tokens.len());
-    let filters: Vec<String> =
-        report.kept.iter().map(|kept| format!("{}:{}", kept.layer, kept.tokens.len())).collect();
-    let prefill = match filters.is_empty() {
-        true => "no filter".to_owned(),
-        false => format!("kept behind layer {}", filters.join(" ")),
-    };
-    let captions = [
-        ["1 VISION".to_owned(), format!("{patches} patches, {} tokens enter", report.tokens.len())],
-        ["2 PREFILL".to_owned(), prefill],
-        ["3 DECODE".to_owned(), format!("{last} tokens kept")],
-    ];
+    let mut canvas = Canvas::new(3 * (panel + MARGIN) + MARGIN, panel + HEADER + 2 * MARGIN);
+    let captions = captions(report, report.grid * report.grid);
     let life = lifetimes(report);
     let (has_merged, has_picks) = (!report.merged_windows.is_empty(), !report.picks.is_empty());
     for (stage, caption) in captions.iter().enumerate() {
         let left = MARGIN + stage * (panel + MARGIN);
         for (line, text) in caption.iter().enumerate() {
-            canvas.text(left, MARGIN + line * (CHARACTER + MARGIN), text, TEXT);
+            canvas.text(left, MARGIN + line * LINE, text, TEXT);
         }
-        let top = header + MARGIN;
+        let top = HEADER + MARGIN;
         for (patch, life) in life.iter().enumerate() {
             let (x, y) = (patch % report.grid * PATCH, patch / report.grid * PATCH);
-            let brightness = match (stage, *life) {
-                // Entered and stayed, or is not judged yet.
-                (_, Some(survived)) if survived == report.kept.len() => 1.0,
-                (0, Some(_)) => 1.0,
-                (1, Some(survived)) => 0.15 + 0.45 * survived as f64 / report.kept.len() as f64,
-                _ => 0.12,
-            };
+            let brightness = brightness(stage, *life, report.kept.len());
             canvas.patch(picture, report, (x, y), (left, top), brightness);
         }
         if stage == 0 {
             for (number, token) in report.picks.iter().enumerate() {
                 if let Some(patches) = report.tokens.get(*token) {
-                    let share = number as f64 / (report.picks.len() - 1).max(1) as f64;
-                    canvas.outline(report, patches, (left, top), 0, between(FIRST_PICK, LAST_PICK, share));
+                    let colour = pick_colour(number, report.picks.len());
+                    canvas.outline(report, patches, (left, top), 0, colour);
                 }
             }
             // Means of what is alike, or of a grid, are no merged windows.
@@ -100,11 +93,40 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
         ("key token", KEY, !report.key_tokens.is_empty()),
         ("dark: dropped", DROPPED, life.iter().any(|life| *life != Some(report.kept.len()))),
     ];
-    let (mut x, y) = (MARGIN, MARGIN + 2 * (CHARACTER + MARGIN));
-    for (text, colour, _) in legend.into_iter().filter(|(.., is_there)| *is_there) {
-        x = canvas.text(x, y, text, colour) + 2 * MARGIN;
-    }
+    canvas.legend(&legend);
     Picture::from_rgb8(canvas.width, canvas.height, canvas.rgb)
+}
+
+/// What stands above the panel of each stage.
+fn captions(report: &PictureReport, patches: usize) -> [[String; 2]; 3] {
+    let last = report.kept.last().map_or(report.tokens.len(), |kept| kept.tokens.len());
+    let filters: Vec<String> =
+        report.kept.iter().map(|kept| format!("{}:{}", kept.layer, kept.tokens.len())).collect();
+    let prefill = match filters.is_empty() {
+        true => "no filter".to_owned(),
+        false => format!("kept behind layer {}", filters.join(" ")),
+    };
+    [
+        ["1 VISION".to_owned(), format!("{patches} patches, {} tokens enter", report.tokens.len())],
+        ["2 PREFILL".to_owned(), prefill],
+        ["3 DECODE".to_owned(), format!("{last} tokens kept")],
+    ]
+}
+
+/// How bright a patch is in the panel of a stage, whose token survived so many of all filters.
+fn brightness(stage: usize, life: Option<usize>, filters: usize) -> f64 {
+    match (stage, life) {
+        // Entered and stayed, or is not judged yet.
+        (_, Some(survived)) if survived == filters => 1.0,
+        (0, Some(_)) => 1.0,
+        (1, Some(survived)) => 0.15 + 0.45 * survived as f64 / filters as f64,
+        _ => 0.12,
+    }
+}
+
+/// The colour of a pick among so many.
+fn pick_colour(number: usize, picks: usize) -> Colour {
+    between(FIRST_PICK, LAST_PICK, number as f64 / picks.saturating_sub(1).max(1) as f64)
 }
 
 /// The colour at a share of the way from one to another.
@@ -114,12 +136,14 @@ fn between(from: Colour, to: Colour, share: f64) -> Colour {
 
 /// For each patch, how many filters its token survived; `None` if it did not enter the decoder.
 fn lifetimes(report: &PictureReport) -> Vec<Option<usize>> {
-    let mut life = vec![None; report.grid * report.grid];
+    let mut life = vec![None; report.grid * report.grid * report.tiles.len()];
     for (token, patches) in report.tokens.iter().enumerate() {
         let survived =
             report.kept.iter().take_while(|kept| kept.tokens.binary_search(&token).is_ok()).count();
         for patch in patches {
-            life[*patch as usize] = Some(survived);
+            // Where tokens are interpolated, several share a patch.
+            let life = &mut life[*patch as usize];
+            *life = (*life).max(Some(survived));
         }
     }
     life
@@ -182,6 +206,19 @@ impl Canvas {
         }
         let (x0, x1) = (left + x0 * PATCH + inset, left + (x1 + 1) * PATCH - 1 - inset);
         let (y0, y1) = (top + y0 * PATCH + inset, top + (y1 + 1) * PATCH - 1 - inset);
+        self.frame([x0, y0, x1, y1], colour);
+    }
+
+    /// Writes the entries that apply in the third line.
+    fn legend(&mut self, entries: &[(&str, Colour, bool)]) {
+        let mut x = MARGIN;
+        for (text, colour, _) in entries.iter().filter(|(.., is_there)| *is_there) {
+            x = self.text(x, MARGIN + 2 * LINE, text, *colour) + 2 * MARGIN;
+        }
+    }
+
+    /// Frames a rectangle, edges included.
+    fn frame(&mut self, [x0, y0, x1, y1]: [usize; 4], colour: Colour) {
         for x in x0..=x1 {
             self.set(x, y0, colour);
             self.set(x, y1, colour);

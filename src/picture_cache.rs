@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{drop::Pruning, image::Picture, llava::Llava, shown::Shown};
+use crate::{drop::Pruning, image::Picture, llava::Llava, shown::Shown, tiling::PictureShape};
 
 /// Bytes of an entry for each patch, beside its embeddings and features: flags, scores and lists of patches.
 const BYTES_PER_PATCH: u64 = 64;
@@ -61,10 +61,16 @@ impl PictureCache {
     }
 
     /// What `picture` would be known by.
-    pub(crate) fn key(&self, picture: &Picture, llava: &Llava, pruning: Option<&Pruning>) -> Key {
+    pub(crate) fn key(
+        &self,
+        picture: &Picture,
+        shape: &PictureShape,
+        llava: &Llava,
+        pruning: Option<&Pruning>,
+    ) -> Key {
         // Of these small values every field counts, and `Debug` leaves none out.
-        let rules =
-            format!("{:?} {:?} {:?} {pruning:?}", llava.preprocessor, llava.weight_format(), llava.device());
+        let (preprocessor, weights, device) = (&llava.preprocessor, llava.weight_format(), llava.device());
+        let rules = format!("{preprocessor:?} {shape:?} {weights:?} {device:?} {pruning:?}");
         let size = (picture.width(), picture.height());
         self.hashers
             .each_ref()
@@ -81,9 +87,9 @@ impl PictureCache {
         Some(shown)
     }
 
-    /// Keeps a picture of `patches` patches, if there is room for it at all.
-    pub(crate) fn put(&self, key: Key, shown: &Shown, patches: usize) {
-        let bytes = shown.bytes() + patches as u64 * BYTES_PER_PATCH;
+    /// Keeps a picture, if there is room for it at all.
+    pub(crate) fn put(&self, key: Key, shown: &Shown) {
+        let bytes = shown.bytes() + shown.shape.patches() as u64 * BYTES_PER_PATCH;
         if bytes > self.limit_bytes {
             return;
         }

@@ -1,15 +1,16 @@
 //! What an answer cost: tokens, bytes, times.
 
+mod picture;
+
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+pub use picture::{Kept, PatchPlace, PictureReport, TileReport};
+
 use crate::{
-    config::{ModelConfig, VisionConfig},
+    config::ModelConfig,
     device::{DeviceInfo, Work},
-    drop::prefill::{Admitted, FilterStep},
-    image::Placement,
-    model::PrunedFeatures,
 };
 
 /// Why an answer ended.
@@ -52,6 +53,8 @@ pub struct Report {
     pub prompt_tokens: usize,
     /// Rows of the prompt that stand for pictures.
     pub vision_tokens: usize,
+    /// The same if no token had been kept out of the decoder.
+    pub dense_vision_tokens: usize,
     /// Rows of the prompt that an earlier turn had left in the cache.
     pub reused_tokens: usize,
     /// New pictures that did not have to be encoded: a [`PictureCache`](crate::PictureCache) had them.
@@ -112,91 +115,6 @@ pub struct PruningReport {
     pub flops: f64,
 }
 
-/// What became of one picture's tokens.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct PictureReport {
-    /// Patches along a side of the model's square.
-    pub grid: usize,
-    /// Side of the square that the patches cover, in pixels of the model's square.
-    pub side: usize,
-    /// Where the square lies in the picture.
-    pub placement: Placement,
-    /// Merged windows (row-major), most similar first.
-    pub merged_windows: Vec<usize>,
-    /// The mean cosine within each window; empty where none were compared.
-    pub window_similarity: Vec<f32>,
-    /// Tokens in the tower behind the merge.
-    pub tower_tokens: usize,
-    /// The patches (raster indices) of each token that entered the decoder.
-    pub tokens: Vec<Vec<u32>>,
-    /// The attention of `[CLS]` to each of them; empty where it was not asked for.
-    pub class_attention: Vec<f32>,
-    /// Those that were picked because they cover the picture, the first pick first: all that entered, but where every token
-    /// enters, the protected ones alone. Empty where tokens were admitted in another way, or became means.
-    pub picks: Vec<usize>,
-    /// Indices of the protected tokens.
-    pub key_tokens: Vec<usize>,
-    /// The tokens that went on behind each pruning layer.
-    pub kept: Vec<Kept>,
-}
-
-/// The tokens that went on behind a layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Kept {
-    /// The layer, counted from 0.
-    pub layer: usize,
-    /// Indices among the tokens that entered the decoder, ascending.
-    pub tokens: Vec<usize>,
-    /// How important each token was that was still there, dropped ones included.
-    pub importance: Vec<f32>,
-}
-
-impl PictureReport {
-    /// The report on picture `number` of a pass with these filters.
-    pub(crate) fn new(
-        pruned: &PrunedFeatures,
-        admitted: &Admitted,
-        vision: &VisionConfig,
-        placement: Placement,
-        number: usize,
-        steps: &[FilterStep],
-    ) -> Self {
-        let entered = pruned.entered(admitted);
-        let mut alive: Vec<usize> = (0..entered.tokens.len()).collect();
-        let mut kept = Vec::new();
-        for step in steps {
-            if let Some(stayed) = step.kept.get(number) {
-                alive = stayed.iter().map(|token| alive[*token]).collect();
-                let importance = step.importance.get(number).cloned().unwrap_or_default();
-                kept.push(Kept { layer: step.layer, tokens: alive.clone(), importance });
-            }
-        }
-        let (merged_windows, window_similarity) =
-            pruned.merge.clone().map_or_else(Default::default, |merge| (merge.windows, merge.similarity));
-        Self {
-            grid: vision.grid(),
-            side: vision.covered_side(),
-            placement,
-            tower_tokens: pruned.tower_tokens.len(),
-            merged_windows,
-            window_similarity,
-            tokens: entered.tokens.patches,
-            class_attention: entered.class_attention.unwrap_or_default(),
-            picks: entered.picks.unwrap_or_default(),
-            key_tokens: admitted.key_tokens.clone(),
-            kept,
-        }
-    }
-
-    /// Tokens that decoder layer `layer` computes.
-    fn computed_in(&self, layer: usize) -> usize {
-        let before = self.kept.iter().rev().find(|kept| kept.layer < layer);
-        before.map_or(self.tokens.len(), |kept| kept.tokens.len())
-    }
-}
-
 impl PruningReport {
     /// The account of a pass of `rows` rows, pictures as they entered the decoder included.
     pub(crate) fn new(pictures: Vec<PictureReport>, config: &ModelConfig, rows: usize) -> Self {
@@ -206,24 +124,23 @@ impl PruningReport {
             .map(|layer| pictures.iter().map(|picture| picture.computed_in(layer)).sum())
             .collect();
         let layers = vision_tokens_per_layer.len();
+        let dense_tokens: usize = pictures.iter().map(|picture| picture.dense_tokens).sum();
+        let dense_layers = vec![dense_tokens; layers];
+        let tiles = || pictures.iter().flat_map(|picture| &picture.tiles);
         let patches = config.vision.patches();
-        let dense_layers = vec![pictures.len() * patches; layers];
-        let towers = |tokens: &mut dyn Iterator<Item = usize>| -> f64 {
-            tokens.map(|tokens| tower_flops(config, tokens)).sum()
-        };
         Self {
             mean_vision_tokens: vision_tokens_per_layer.iter().sum::<usize>() as f64 / layers.max(1) as f64,
             dense_flops: decoder_flops(config, &dense_layers, text)
-                + towers(&mut pictures.iter().map(|_| patches)),
+                + tiles().map(|_| tower_flops(config, patches)).sum::<f64>(),
             flops: decoder_flops(config, &vision_tokens_per_layer, text)
-                + towers(&mut pictures.iter().map(|picture| picture.tower_tokens)),
+                + tiles().map(|tile| tower_flops(config, tile.tokens)).sum::<f64>(),
             vision_tokens_per_layer,
             pictures,
         }
     }
 }
 
-/// Operations of the vision tower for one picture that has `tokens` tokens behind layer 0, which sees every patch.
+/// Operations of the vision tower for one tile that has `tokens` tokens behind layer 0, which sees every patch.
 pub fn tower_flops(config: &ModelConfig, tokens: usize) -> f64 {
     let vision = &config.vision;
     let layer = |tokens: usize| layer_flops(1 + tokens, vision.hidden_size, 2 * vision.intermediate_size);

@@ -4,8 +4,9 @@ use burn::tensor::Tensor;
 
 use crate::{
     drop::Pruning,
-    image::Placement,
+    image::{Picture, Placement},
     model::{PrunedFeatures, TowerFeatures},
+    tiling::PictureShape,
 };
 
 /// A picture as the decoder sees it.
@@ -15,16 +16,22 @@ pub(crate) struct Shown {
     pub embeddings: Tensor<2>,
     /// What stage V found out, where tokens are dropped.
     pub pruned: Option<PrunedFeatures>,
-    pub placement: Placement,
+    /// What it was looked at as.
+    pub shape: PictureShape,
+    /// Where each of its squares lies in the picture.
+    pub placements: Vec<Placement>,
+    /// The picture itself, where it is to be looked at in another way once others join it.
+    pub picture: Option<Picture>,
     /// What tokens may be admitted from anew, and the rules that admitted those of now; kept where later questions may ask
     /// for others ([`Turns::Requery`](crate::drop::Turns)).
     pub tower: Option<(TowerFeatures, Pruning)>,
 }
 
 impl Shown {
-    /// Bytes of what it holds on the device, but for flags and scores.
+    /// Bytes of what it holds, on the device and beside it, but for flags and scores.
     pub fn bytes(&self) -> u64 {
         let embeddings = self.embeddings.shape().num_elements() * self.embeddings.dtype().size();
-        embeddings as u64 + self.tower.as_ref().map_or(0, |(tower, _)| tower.bytes())
+        let picture = self.picture.as_ref().map_or(0, |picture| picture.rgb().len());
+        (embeddings + picture) as u64 + self.tower.as_ref().map_or(0, |(tower, _)| tower.bytes())
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     model::{LlavaModel, MAX_ROWS},
     prompt::{Piece, PromptLayout},
     sample::most_likely,
+    tiling::Tiling,
     weights::WeightFormat,
 };
 
@@ -142,6 +143,10 @@ impl Fixture {
             let problem = format!("input_ids: expected a prompt of at most {MAX_ROWS} rows, found {rows}");
             return Err(Error::model(&path, problem));
         }
+        if config.tiling != Tiling::Square {
+            let problem = "expected a model that looks at one square, as traces have one";
+            return Err(Error::model(files.path("config.json"), problem));
+        }
         let prompt = PromptLayout::from_ids(&inputs.input_ids, inputs.image_token_id);
         if prompt.images() != 1 {
             return Err(Error::model(
@@ -246,8 +251,7 @@ fn drop_tokens(model: &LlavaModel, fixture: &Fixture, pruning: &Pruning, trace: 
             Piece::Image(_) => None,
         })
         .sum();
-    let layers = fixture.config.text.num_hidden_layers;
-    let mut filter = PrefillFilter::new(pruning, fixture.config.vision.patches(), layers);
+    let mut filter = PrefillFilter::new(pruning);
     filter.add_picture(start, &picture.candidates);
     let embeddings = model.splice(&fixture.prompt, &[picture.features])?;
     let positions: Vec<u32> = (0..embeddings.dims()[0] as u32).collect();

@@ -47,16 +47,18 @@ fn text_between_two_pictures_counts_for_the_first() {
         let log_sum: Vec<f32> = noise(3, rows * HEADS).iter().map(|x| x + 3.0).collect();
         let pruning = Pruning::mustdrop();
         for device in both() {
-            let mut filter = PrefillFilter::new(&pruning, 10, 4);
+            let mut filter = PrefillFilter::new(&pruning);
             for picture in [&first, &second] {
                 let is_key = (0..picture.len() as u32).map(|token| u32::from(token == 2)).collect();
                 filter.add_picture(
                     picture.start,
                     &Candidates {
                         is_key: kernel::integers(is_key, [picture.len()], &device),
+                        layers: vec![1],
                         sizes: Some(vec![4]),
                         rows: None,
                         score: None,
+                        standing: None,
                     },
                 );
             }

@@ -206,8 +206,12 @@ fn the_embedding_is_tied_by_the_text_part_else_by_what_is_stored() {
 #[test]
 fn what_is_not_supported_is_named_with_what_is() {
     for (pointer, value, expected) in [
-        ("/model_type", json!("llava_next"), "model_type: expected \"llava\", found \"llava_next\""),
-        ("/model_type", Value::Null, "model_type: expected \"llava\", found null"),
+        (
+            "/model_type",
+            json!("llava_next_video"),
+            "model_type: expected \"llava\" or \"llava_next\" or \"llava_onevision\", found \"llava_next_video\"",
+        ),
+        ("/model_type", Value::Null, "or \"llava_onevision\", found null"),
         (
             "/text_config/model_type",
             json!("phi3"),
@@ -325,7 +329,7 @@ fn generation_defaults_fall_back_to_the_configuration() {
 
 #[test]
 fn old_and_new_spellings_of_the_preprocessor_agree() {
-    let vision = parse(&json!({ "model_type": "llava" })).expect("defaults").vision;
+    let model = parse(&json!({ "model_type": "llava" })).expect("defaults");
     let processor = json!({ "size": { "shortest_edge": 336 }, "crop_size": { "height": 336, "width": 336 } });
     let spellings = [
         folder(&[("preprocessor_config.json", processor.clone())]),
@@ -335,7 +339,7 @@ fn old_and_new_spellings_of_the_preprocessor_agree() {
         folder(&[]),
     ];
     for (_folder, files) in &spellings {
-        let found = preprocessor(files, &vision).expect("supported");
+        let found = preprocessor(files, &model).expect("supported");
         assert!(matches!(found.resize, Resize::ShortestEdge(336)) && matches!(found.fit, Fit::Crop));
         assert_eq!((found.crop, found.rescale), (Some((336, 336)), 1.0 / 255.0));
         assert_eq!(found.mean, [0.48145466, 0.4578275, 0.40821073]);
@@ -344,7 +348,7 @@ fn old_and_new_spellings_of_the_preprocessor_agree() {
 
 #[test]
 fn what_the_processor_s_file_has_outranks_an_older_file_beside_it() {
-    let vision = parse(&json!({ "model_type": "llava" })).expect("defaults").vision;
+    let model = parse(&json!({ "model_type": "llava" })).expect("defaults");
     let with_mean = |mean: f64| json!({ "size": 336, "crop_size": 336, "image_mean": mean });
     for (processor, expected) in [
         (json!({ "image_processor": with_mean(0.25) }), 0.25),
@@ -353,11 +357,11 @@ fn what_the_processor_s_file_has_outranks_an_older_file_beside_it() {
     ] {
         let files = [("processor_config.json", processor), ("preprocessor_config.json", with_mean(0.75))];
         let (_folder, files) = folder(&files);
-        assert_eq!(preprocessor(&files, &vision).expect("supported").mean, [expected; 3]);
+        assert_eq!(preprocessor(&files, &model).expect("supported").mean, [expected; 3]);
     }
     let wrong = json!({ "image_processor": { "size": 224, "crop_size": 336 } });
     let (_folder, files) = folder(&[("processor_config.json", wrong)]);
-    let message = preprocessor(&files, &vision).expect_err("refused").to_string();
+    let message = preprocessor(&files, &model).expect_err("refused").to_string();
     assert!(
         message.contains("processor_config.json: image_processor.size: expected at least 336"),
         "{message}"
@@ -366,8 +370,8 @@ fn what_the_processor_s_file_has_outranks_an_older_file_beside_it() {
 
 #[test]
 fn a_preprocessor_must_yield_the_square_that_the_tower_takes() {
-    let vision = parse(&json!({ "model_type": "llava" })).expect("defaults").vision;
-    let read = |config: Value| preprocessor(&folder(&[("preprocessor_config.json", config)]).1, &vision);
+    let model = parse(&json!({ "model_type": "llava" })).expect("defaults");
+    let read = |config: Value| preprocessor(&folder(&[("preprocessor_config.json", config)]).1, &model);
     let message = |config: Value| match read(config.clone()) {
         Ok(_) => panic!("{config} was accepted"),
         Err(error) => error.to_string(),

@@ -30,6 +30,7 @@ use mustdrop::{
     },
     model::{Decoder, LlavaModel},
     report::AnswerWork,
+    tiling::PictureShape,
     weights::Precision,
 };
 
@@ -267,11 +268,18 @@ fn child() {
         pruning.pruning_layers = Some((0..filters).collect());
         let sizes = (0..filters).map(|filter| 40 - 10 * filter).collect();
         let is_key = kernel::integers(vec![0; 50], [50], &compute.burn());
-        let candidates = Candidates { is_key, sizes: Some(sizes), rows: None, score: None };
+        let candidates = Candidates {
+            is_key,
+            layers: pruning.rules().layers(&PictureShape::square(7, 0), 4),
+            sizes: Some(sizes),
+            rows: None,
+            score: None,
+            standing: None,
+        };
         let rows = decoder.embed(&[3; ROWS]);
         let positions: Vec<u32> = (0..ROWS as u32).collect();
         for round in [" first", ""] {
-            let mut filter = PrefillFilter::new(&pruning, 50, 4);
+            let mut filter = PrefillFilter::new(&pruning);
             filter.add_picture(10, &candidates);
             mark(&format!("filters {filters}{round}"));
             let mut cache = decoder.new_cache();

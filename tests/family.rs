@@ -9,9 +9,10 @@ use mustdrop::{
     checkpoint::{Checkpoint, ModelFiles},
     config::{self, ModelConfig},
     device::Compute,
-    image::Picture,
+    image::{Picture, Preprocessor},
     model::LlavaModel,
     prompt::PromptLayout,
+    tiling::Size,
 };
 use serde_json::Value;
 
@@ -41,7 +42,7 @@ fn cases(name: &str) -> Vec<(Value, Vec<PathBuf>)> {
     cases.into_iter().map(|case| (files(&case), case)).map(|(files, case)| (case, files)).collect()
 }
 
-/// Everything that the fixture says, of a family whose pictures are one tile.
+/// Everything that the fixture says.
 fn assert_family(name: &str) {
     let name = &format!("family/{name}");
     for folder in layouts(name) {
@@ -74,7 +75,7 @@ fn assert_prompts(name: &str, folder: &Path) {
 fn assert_numbers(name: &str, folder: &Path, device: &DeviceSelect) {
     let files = ModelFiles::folder(folder).expect("a folder");
     let config = ModelConfig::from_files(&files).expect("a configuration");
-    let preprocessor = config::preprocessor(&files, &config.vision).expect("a preprocessor");
+    let preprocessor = config::preprocessor(&files, &config).expect("a preprocessor");
     let checkpoint = Checkpoint::open(&files).expect("weights");
     let compute = Compute::open(device).expect("a device");
     let model = LlavaModel::load(&checkpoint, &config, &compute, false).expect("a model");
@@ -86,11 +87,18 @@ fn assert_numbers(name: &str, folder: &Path, device: &DeviceSelect) {
         for (number, file) in files.iter().enumerate() {
             let expected = tensor("pixel_values", number);
             let picture = Picture::open(file).expect("a picture");
-            let pixels = preprocessor.run(&picture).expect("pixels");
+            let size = Size { height: picture.height(), width: picture.width() };
+            let shape = config.picture_shape(size, files.len() == 1);
+            let tiles = preprocessor.tiles(&picture, &shape).expect("pixels");
+            assert_eq!(tiles.len() as u64, case["tiles"][number], "{what}");
+            let found: Vec<f32> = tiles.iter().flat_map(|tile| tile.values.iter().copied()).collect();
             let is_jpeg = file.extension().is_some_and(|extension| extension == "jpg");
-            assert_levels(&pixels.values, &expected, is_jpeg, preprocessor.rescale, &preprocessor.std, &what);
-            assert_within(&values(model.vision.features(&expected)), &tensor("tower", number), 1e-4, &what);
-            features.push(model.encode_image(&expected));
+            let plane = tiles[0].side * tiles[0].side;
+            assert_levels((&found, &expected), plane, is_jpeg, &preprocessor, &what);
+            let tiles: Vec<&[f32]> = expected.chunks_exact(expected.len() / tiles.len()).collect();
+            let tower: Vec<f32> = tiles.iter().flat_map(|tile| values(model.vision.features(tile))).collect();
+            assert_within(&tower, &tensor("tower", number), 1e-4, &what);
+            features.push(model.encode_picture(&tiles, &shape).expect("features"));
             let found = values(features[number].clone());
             assert_within(&found, &tensor("features", number), 1e-4, &what);
         }
@@ -116,10 +124,15 @@ fn assert_within(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 
 /// Asserts that pixels have the same 8-bit level before normalisation: nearly all, and none is more than one level apart; of a
 /// JPEG, which decoders read differently, three.
-fn assert_levels(found: &[f32], expected: &[f32], is_jpeg: bool, rescale: f32, std: &[f32; 3], what: &str) {
+fn assert_levels(
+    (found, expected): (&[f32], &[f32]),
+    plane: usize,
+    is_jpeg: bool,
+    Preprocessor { rescale, std, .. }: &Preprocessor,
+    what: &str,
+) {
     assert_eq!(found.len(), expected.len(), "{what}: number of pixels");
     // The mean cancels out.
-    let plane = found.len() / 3;
     let apart = (0..found.len()).map(|i| {
         let level = (found[i] - expected[i]) * std[i / plane % 3] / rescale;
         level.abs().round()
@@ -166,6 +179,21 @@ fn mistral() {
 #[test]
 fn mistral_with_a_window() {
     assert_family("llava_mistral_window");
+}
+
+#[test]
+fn next_with_mistral() {
+    assert_family("llava_next_mistral");
+}
+
+#[test]
+fn next_with_vicuna() {
+    assert_family("llava_next_vicuna");
+}
+
+#[test]
+fn one_vision() {
+    assert_family("llava_onevision_qwen2");
 }
 
 #[test]

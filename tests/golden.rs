@@ -99,7 +99,7 @@ fn a_tower_without_class_token_names_key_tokens_by_the_mean_attention() {
         let mut pruning = Pruning::mustdrop();
         pruning.merge = Some(false);
         let picture = model.vision.pruned_features(&fixture.pixels, &pruning, 4).expect("features");
-        let mut filter = PrefillFilter::new(&pruning, 25, 4);
+        let mut filter = PrefillFilter::new(&pruning);
         filter.add_picture(3, &picture.candidates);
         filter.finish().expect("a device");
         let admitted = &filter.admitted[0];

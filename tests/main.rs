@@ -52,5 +52,6 @@ mod shaders;
 mod shell;
 mod smollm2;
 mod templates;
+mod tiles;
 mod tokenizers;
 mod turns;

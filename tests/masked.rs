@@ -15,6 +15,7 @@ use mustdrop::{
     drop::prefill::{Candidates, PrefillFilter},
     kernel,
     model::{KeyValueCache, LlavaModel},
+    tiling::PictureShape,
 };
 
 const LAYERS: usize = 5;
@@ -87,16 +88,18 @@ impl Both {
                 .copy_from_slice(&text.iter().map(|value| *value as f32).collect::<Vec<_>>());
         }
         let device = self.compute.burn();
-        let mut filter = PrefillFilter::new(rules, 0, LAYERS);
+        let mut filter = PrefillFilter::new(rules);
         for (start, len, sizes) in pictures {
             let is_key = (0..*len).map(|token| u32::from(token % 7 == 3)).collect();
             filter.add_picture(
                 *start,
                 &Candidates {
                     is_key: kernel::integers(is_key, [*len], &device),
+                    layers: rules.rules().layers(&PictureShape::square(5, 0), LAYERS),
                     sizes: Some(sizes.to_vec()),
                     rows: None,
                     score: None,
+                    standing: None,
                 },
             );
         }

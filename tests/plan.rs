@@ -116,7 +116,7 @@ fn plan(folder: &Path, device: &str, format: WeightFormat) -> MemoryPlan {
     let shape = ModelShape::of_checkpoint(&checkpoint, &config).expect("a shape");
     let info = device::find(&device.parse().expect("a device")).expect("a device");
     let precision = memory::precision(format, shape.stored, &info).expect("a precision");
-    let workload = Workload { context: Some(PATCHES + TEXT.0 + TEXT.1), pruning: None };
+    let workload = Workload { picture: None, context: Some(PATCHES + TEXT.0 + TEXT.1), pruning: None };
     MemoryPlan::new(&shape, precision, &info, &workload).expect("a plan")
 }
 
@@ -201,7 +201,7 @@ fn dropping_shrinks_the_planned_cache_and_nothing_else_grows() {
     let (shape, device) = (shape_7b(), DeviceInfo::cpu());
     let precision = memory::precision(WeightFormat::Q4, shape.stored, &device).expect("a precision");
     let plan = |pruning| {
-        let workload = Workload { context: None, pruning };
+        let workload = Workload { picture: None, context: None, pruning };
         MemoryPlan::new(&shape, precision, &device, &workload).expect("a plan")
     };
     let dense = plan(None);
@@ -225,7 +225,7 @@ fn the_prefill_of_a_7b_model_needs_little_beside_weights_and_cache() {
     let device = device::find(&DeviceSelect::Gpu).expect("an adapter");
     let precision = memory::precision(WeightFormat::Q4, shape.stored, &device).expect("a precision");
     for pruning in [None, Some(Pruning::mustdrop().keep(Keep::Tokens(64)))] {
-        let workload = Workload { context: None, pruning };
+        let workload = Workload { picture: None, context: None, pruning };
         let plan = MemoryPlan::new(&shape, precision, &device, &workload).expect("a plan");
         let beside = plan.total_bytes - plan.weights_bytes - plan.cache_bytes;
         // 832 rows: their residual stream and what is made of it, 4,096 wide; gates and what they let through, 11,008 wide.
@@ -239,12 +239,12 @@ fn the_prefill_of_a_7b_model_needs_little_beside_weights_and_cache() {
 fn impossible_workloads_are_refused() {
     let (shape, device) = (shape_7b(), DeviceInfo::cpu());
     for context in [0, 576, 4_097, usize::MAX] {
-        let workload = Workload { context: Some(context), pruning: None };
+        let workload = Workload { picture: None, context: Some(context), pruning: None };
         let error =
             MemoryPlan::new(&shape, Precision::default(), &device, &workload).expect_err("no such context");
         assert!(matches!(error, Error::Argument { .. }), "{error}");
     }
-    let longest = Workload { context: Some(4_096), pruning: None };
+    let longest = Workload { picture: None, context: Some(4_096), pruning: None };
     MemoryPlan::new(&shape, Precision::default(), &device, &longest).expect("the model's whole context");
     for text in ["", "GB", "-1GB", "inf", "1e9", "0", "nan", "99999999999TB", "1.5.5GB"] {
         assert!(text.parse::<MemorySize>().is_err(), "{text:?} is no size");

@@ -10,6 +10,7 @@ use mustdrop::{
     drop::{Admit, Keep, PolicyName, Preset, Stage, prefill::PrefillFilter, vision::key_tokens},
     prompt::PromptLayout,
     report::PruningReport,
+    tiling::PictureShape,
 };
 
 /// The account of one question about a sample picture, and what each cache holds beside text and survivors.
@@ -130,8 +131,9 @@ fn means_of_what_is_alike_stand_where_the_picks_do() {
 fn pictures_too_large_to_compare_are_refused() {
     for pruning in [Pruning::policy(PolicyName::Coverage), Pruning::mustdrop()] {
         let rules = pruning.keep(Keep::Tokens(64)).rules();
-        assert!(rules.sizes(5_792, 5_792, 32).is_ok());
-        let error = rules.sizes(77 * 77, 77 * 77, 32).expect_err("128 MiB of cosines and more");
+        let sizes = |grid| rules.sizes(&PictureShape::square(grid, 0), grid * grid, 32);
+        assert!(sizes(76).is_ok());
+        let error = sizes(77).expect_err("128 MiB of cosines and more");
         assert!(error.to_string().contains("5792") && error.to_string().contains("5929"), "{error}");
     }
 }
@@ -227,7 +229,7 @@ fn pass(device: &DeviceSelect, pruning: &Pruning, full: bool) -> Outcome {
     let model = tiny.load(device);
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
     let image = model.encode_image_pruned(&pixels, pruning).expect("an image");
-    let mut filter = PrefillFilter::new(pruning, 4, 2);
+    let mut filter = PrefillFilter::new(pruning);
     filter.add_picture(1, &image.candidates);
     let prompt = PromptLayout::from_ids(&[3, IMAGE_TOKEN, 4, 5], IMAGE_TOKEN);
     let rows = model.splice(&prompt, &[image.features]).expect("a prompt");

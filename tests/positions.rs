@@ -69,7 +69,7 @@ fn a_class_token_stands_before_the_patches() {
             let mut pruning = Pruning::policy(policy);
             pruning.keep = (policy != PolicyName::None).then_some(Keep::Tokens(2));
             let image = model.encode_image_pruned(&pixels, &pruning).expect("an image");
-            let mut filter = PrefillFilter::new(&pruning, 4, 2);
+            let mut filter = PrefillFilter::new(&pruning);
             filter.add_picture(0, &image.candidates);
             filter.finish().expect("a device");
             let entered = image.entered(&filter.admitted[0]).tokens.patches;
@@ -100,7 +100,7 @@ fn coverage_of_a_tower_without_class_token_is_the_same_on_both_paths() {
         [1, 3, 12, 23].map(|keep| {
             let pruning = Pruning::mustdrop().keep(Keep::Tokens(keep));
             let picture = model.vision.pruned_features(&fixture.pixels, &pruning, 4).expect("features");
-            let mut filter = PrefillFilter::new(&pruning, 25, 4);
+            let mut filter = PrefillFilter::new(&pruning);
             filter.add_picture(0, &picture.candidates);
             filter.finish().expect("a device");
             let entered = picture.entered(&filter.admitted[0]);

@@ -42,7 +42,7 @@ fn pass_on(compute: &Compute, pruning: &Pruning) -> Passed {
     let checkpoint = Checkpoint::open(&files).expect("weights");
     let model = LlavaModel::load(&checkpoint, &fixture.config, compute, false).expect("a model");
     let image = model.encode_image_pruned(&fixture.pixels, pruning).expect("an image");
-    let mut filter = PrefillFilter::new(pruning, fixture.config.vision.patches(), model.decoder.depth());
+    let mut filter = PrefillFilter::new(pruning);
     filter.add_picture(20, &image.candidates);
     let rows = model.splice(&fixture.prompt, &[image.features]).expect("a prompt");
     let positions: Vec<u32> = (0..rows.dims()[0] as u32).collect();
@@ -246,7 +246,7 @@ fn a_prompt_that_ends_in_its_picture_is_not_filtered() {
     pruning.pruning_layers = Some(vec![0]);
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
     let image = model.encode_image_pruned(&pixels, &pruning).expect("a 2 x 2 grid: one small window");
-    let mut filter = PrefillFilter::new(&pruning, 4, 2);
+    let mut filter = PrefillFilter::new(&pruning);
     filter.add_picture(1, &image.candidates);
     let prompt = mustdrop::prompt::PromptLayout::from_ids(&[3, IMAGE_TOKEN], IMAGE_TOKEN);
     let rows = model.splice(&prompt, &[image.features]).expect("a prompt");
@@ -264,7 +264,7 @@ fn a_deep_decoder_keeps_the_caches_of_all_its_layers() {
     pruning.merge = Some(false);
     let pixels: Vec<f32> = (0..3 * SIDE * SIDE).map(|i| (i as f32 * 0.37).sin()).collect();
     let image = model.encode_image_pruned(&pixels, &pruning).expect("an image");
-    let mut filter = PrefillFilter::new(&pruning, 4, 40);
+    let mut filter = PrefillFilter::new(&pruning);
     filter.add_picture(1, &image.candidates);
     let prompt = mustdrop::prompt::PromptLayout::from_ids(&[3, IMAGE_TOKEN, 4, 5], IMAGE_TOKEN);
     let rows = model.splice(&prompt, &[image.features]).expect("a prompt");

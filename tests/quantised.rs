@@ -135,7 +135,7 @@ fn loss(weights: Precision) -> f64 {
     let files = ModelFiles::embedded().expect("the model in the program");
     let config = ModelConfig::from_files(&files).expect("a configuration");
     let tokenizer = Tokenizer::from_files(&files, config.image_token).expect("a tokenizer");
-    let preprocessor = preprocessor(&files, &config.vision).expect("a preprocessor");
+    let preprocessor = preprocessor(&files, &config).expect("a preprocessor");
     let compute = Compute::open(&DeviceSelect::Cpu).expect("a CPU");
     let checkpoint = Checkpoint::open(&files).expect("weights");
     let model = LlavaModel::load(&checkpoint, &config, &compute, weights).expect("a model");

@@ -46,7 +46,7 @@ pub fn pruning() -> Pruning {
 pub fn pass(model: &LlavaModel, pruning: &Pruning) -> (Vec<Vec<u32>>, Vec<FilterStep>) {
     let pixels = noise(3, 3 * SIDE * SIDE);
     let image = model.encode_image_pruned(&pixels, pruning).expect("an image");
-    let mut filter = PrefillFilter::new(pruning, 4, 3);
+    let mut filter = PrefillFilter::new(pruning);
     filter.add_picture(2, &image.candidates);
     let ids: Vec<u32> = [1, 2, IMAGE_TOKEN].into_iter().chain(3..33).collect();
     let prompt = PromptLayout::from_ids(&ids, IMAGE_TOKEN);

@@ -75,7 +75,7 @@ impl Reference {
 
     fn show(&mut self, name: &str) {
         let picture = Picture::open(self.folder.join(name)).expect("a picture");
-        let preprocessor = preprocessor(&self.files, &self.config.vision).expect("a preprocessor");
+        let preprocessor = preprocessor(&self.files, &self.config).expect("a preprocessor");
         let pixels = preprocessor.run(&picture).expect("pixels").values;
         let features = self.model.encode_image_pruned(&pixels, &self.rules).expect("tokens").features;
         let values: Vec<f32> = features.into_data().try_to_vec().expect("float32");

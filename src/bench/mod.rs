@@ -120,7 +120,7 @@ impl Bench<'_> {
     ) -> Result<Vec<Measured>> {
         for budget in budgets {
             let pruning = self.pruning(*budget);
-            pruning.check(self.config.vision.patches(), self.model.decoder.depth())?;
+            pruning.check(&self.config.largest_picture(), self.model.decoder.depth())?;
         }
         let mut found: Vec<Measured> = Vec::new();
         for keep in dense.then_some(None).into_iter().chain(budgets.iter().copied().map(Some)) {
@@ -216,7 +216,7 @@ impl Bench<'_> {
         let mut cache = decoder.new_cache();
         let (hidden, steps) = match (pruning, &pruned) {
             (Some(pruning), Some(pruned)) => {
-                let mut filter = PrefillFilter::new(pruning, vision.patches(), decoder.depth());
+                let mut filter = PrefillFilter::new(pruning);
                 filter.add_picture(TEXT.0, &pruned.candidates);
                 (decoder.prefill(x, &positions, &mut cache, &mut filter)?, filter.steps)
             }

@@ -29,8 +29,9 @@ struct Layer {
 /// The median time of admission by coverage and of all of a prefill's filters by themselves, on tensors of the same shapes.
 pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
     let text = &bench.config.text;
-    let (patches, depth) = (bench.config.vision.patches(), bench.model.decoder.depth());
-    let Some(sizes) = pruning.rules().sizes(patches, patches, depth)? else { return Ok(Duration::ZERO) };
+    let (picture, depth) = (bench.config.largest_picture(), bench.model.decoder.depth());
+    let patches = picture.patches();
+    let Some(sizes) = pruning.rules().sizes(&picture, patches, depth)? else { return Ok(Duration::ZERO) };
     let device = bench.compute.burn();
     let shapes = sizes.iter().zip(pruning.layers(depth));
     let layers: Vec<Layer> = shapes
@@ -49,9 +50,11 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
     let features = timing::noise([patches, bench.config.vision.hidden_size], &device);
     let candidates = Candidates {
         is_key: kernel::integers(vec![0; sizes[0]], [sizes[0]], &device),
+        layers: pruning.rules().layers(&picture, depth),
         sizes: Some(sizes[1..].to_vec()),
         rows: None,
         score: None,
+        standing: None,
     };
     let select = || -> Result<f64> {
         let start = Instant::now();
@@ -59,7 +62,7 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
             let likeness = kernel::vision::likeness(&features, bench.compute.variants());
             kernel::vision::coverage_picks(&likeness, sizes[0]);
         }
-        let mut filter = PrefillFilter::new(pruning, patches, depth);
+        let mut filter = PrefillFilter::new(pruning);
         filter.add_picture(TEXT.0, &candidates);
         for Layer { number, query, keys, log_sum, hidden } in &layers {
             let scores = Scores { query, keys, log_sum, past: 0, window: None };

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 ///
 /// In the order of their appearance: LLaVA's own code; transformers before 4.52 (the hub's llava-1.5); 4.52 and
 /// later; 5, which leaves out `vision_model`.
-const PREFIXES: [(&str, &str); 14] = [
+const PREFIXES: [(&str, &str); 15] = [
     ("model.vision_tower.vision_tower.vision_model.", "vision_tower."),
     ("model.mm_projector.0.", "multi_modal_projector.linear_1."),
     ("model.mm_projector.2.", "multi_modal_projector.linear_2."),
@@ -21,6 +21,7 @@ const PREFIXES: [(&str, &str); 14] = [
     ("model.vision_tower.vision_model.", "vision_tower."),
     ("model.vision_tower.", "vision_tower."),
     ("model.lm_head.", "lm_head."),
+    ("model.image_newline", "image_newline"),
 ];
 
 /// The name the rest of the program uses for the tensor stored as `stored`.

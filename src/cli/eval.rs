@@ -229,9 +229,9 @@ impl Eval {
     /// What is measured. A budget that FastV cannot hit is left out for it, with a line that says why, unless nothing else
     /// is measured; any other that cannot be hit is an error.
     fn settings(&self, model: &Llava) -> anyhow::Result<Vec<Setting>> {
-        let (patches, _) = model.patches_and_depth();
+        let most = model.config.largest_picture().budgeted();
         for keep in &self.keep {
-            keep.tokens(patches)?;
+            keep.tokens(most)?;
         }
         let is_changed = !self.without.is_empty()
             || !self.pruning_layers.is_empty()

@@ -24,7 +24,7 @@ pub struct Pixels {
     #[arg(long, value_name = "crop|pad")]
     fit: Option<Fit>,
 
-    /// The file to write: `pixel_values [3, side, side]`, float32
+    /// The file to write: `pixel_values [3, side, side]`, float32; of a model that sees tiles, `[tiles, 3, side, side]`
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 
@@ -36,17 +36,26 @@ pub struct Pixels {
 impl Pixels {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let picture = Picture::open(&self.image)?;
-        let preprocessor = match &self.model {
-            None => Preprocessor::default(),
+        let (preprocessor, shape) = match &self.model {
+            None => (Preprocessor::default(), None),
             Some(folder) => {
                 let files = ModelFiles::folder(folder)?;
-                config::preprocessor(&files, &ModelConfig::from_files(&files)?.vision)?
+                let config = ModelConfig::from_files(&files)?;
+                (config::preprocessor(&files, &config)?, Some(config.picture_shape(picture.size(), true)))
             }
         };
-        let pixels =
-            Preprocessor { fit: self.fit.unwrap_or(preprocessor.fit), ..preprocessor }.run(&picture)?;
-        let bytes: Vec<u8> = pixels.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let tensor = TensorView::new(Dtype::F32, vec![3, pixels.side, pixels.side], &bytes)?;
+        let preprocessor = Preprocessor { fit: self.fit.unwrap_or(preprocessor.fit), ..preprocessor };
+        let shape = shape.filter(|shape| !shape.is_square());
+        let tiles = match &shape {
+            None => vec![preprocessor.run(&picture)?],
+            Some(shape) => preprocessor.tiles(&picture, shape)?,
+        };
+        let side = tiles[0].side;
+        let values = tiles.iter().flat_map(|tile| &tile.values);
+        let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+        let leading = shape.map(|_| tiles.len());
+        let dims: Vec<usize> = leading.into_iter().chain([3, side, side]).collect();
+        let tensor = TensorView::new(Dtype::F32, dims, &bytes)?;
         let file = serialize([("pixel_values", tensor)], None::<HashMap<String, String>>)?;
         Ok(write_whole("--output", &self.output, &file)?)
     }

@@ -16,6 +16,7 @@ use crate::{
     config::{ModelConfig, Shape},
     device,
     memory::{self, MemoryLimit, MemoryPlan, MemorySize, ModelShape, Workload},
+    tiling::Size,
 };
 
 /// Show what memory a model needs with each precision of its weights, and what fits; no weight is read.
@@ -44,6 +45,10 @@ pub struct Plan {
     #[arg(long, value_name = "SIZE")]
     memory: Option<MemorySize>,
 
+    /// Size of the picture in pixels, such as 1280x720, for models that see it in tiles [default: one of the most tokens]
+    #[arg(long, value_name = "WxH")]
+    picture: Option<Size>,
+
     /// Tokens of prompt and answer together, the picture's before dropping included [default: the picture's and 256]
     #[arg(long, value_name = "N")]
     context: Option<usize>,
@@ -61,6 +66,9 @@ pub struct Plan {
 struct Output {
     model: String,
     device: DeviceInfo,
+    /// Tokens of the picture, before any is dropped, and the squares that the tower sees of it.
+    picture_tokens: usize,
+    tiles: usize,
     context: usize,
     limit: Option<MemoryLimit>,
     /// What `--weights` comes to; `None` if nothing fits.
@@ -84,7 +92,8 @@ impl Plan {
         let (model, shape) = self.shape()?;
         let device = device::find(&self.device)?;
         let limit = MemoryLimit::new(self.memory, &device);
-        let workload = Workload { context: self.context, pruning: self.pruning.pruning(0)? };
+        let pruning = self.pruning.pruning(0)?;
+        let workload = Workload { picture: self.picture, context: self.context, pruning };
         let formats = match self.weights {
             WeightFormat::Auto => {
                 let all = [WeightFormat::F32, WeightFormat::F16, WeightFormat::Q8, WeightFormat::Q4];
@@ -108,7 +117,9 @@ impl Plan {
             Err(error) => return Err(error.into()),
         };
         let context = workload.rows(&shape)?;
-        let output = Output { model, device, context, limit, takes, plans };
+        let picture = workload.shape(&shape);
+        let (picture_tokens, tiles) = (picture.tokens(), picture.tiles());
+        let output = Output { model, device, picture_tokens, tiles, context, limit, takes, plans };
         if self.json {
             return print_json(&output);
         }
@@ -139,9 +150,10 @@ impl Output {
             None => "nothing fits".to_owned(),
         };
         let mut text = format!(
-            "{}, {} tokens\ndevice: {}\nmemory: {limit}; {takes}\n\n{}\n",
+            "{}, {} tokens, {} of them the picture's\ndevice: {}\nmemory: {limit}; {takes}\n\n{}\n",
             self.model,
             self.context,
+            self.picture_tokens,
             self.device,
             self.table()
         );

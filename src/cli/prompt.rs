@@ -19,6 +19,7 @@ use crate::{
     config::ModelConfig,
     image::Allowance,
     prompt::{Piece, Role, Turn, TurnPart},
+    tiling::PictureShape,
     tokenizer::Tokenizer,
 };
 
@@ -85,7 +86,7 @@ impl PromptCommand {
         };
         let config = ModelConfig::from_files(&files)?;
         let tokenizer = Tokenizer::from_files(&files, config.image_token)?;
-        let prompt = self.prompt(&tokenizer, config.picture_tokens())?;
+        let prompt = self.prompt(&tokenizer, &config)?;
         if self.json {
             return print_json(&prompt);
         }
@@ -96,15 +97,17 @@ impl PromptCommand {
         Ok(prompt.write(&mut io::stdout().lock())?)
     }
 
-    fn prompt(&self, tokenizer: &Tokenizer, picture_tokens: usize) -> crate::Result<Prompt> {
+    fn prompt(&self, tokenizer: &Tokenizer, config: &ModelConfig) -> crate::Result<Prompt> {
         let (pictures, question) = self.split();
         if question.trim().is_empty() {
             return Err(Error::argument("QUESTION", "some words", "nothing but blanks"));
         }
         let mut allowance = Allowance::default();
-        for picture in pictures {
-            open(Path::new(picture), &mut allowance)?;
-        }
+        let alone = pictures.len() == 1;
+        let shape = |picture: &String| -> crate::Result<PictureShape> {
+            Ok(config.picture_shape(open(Path::new(picture), &mut allowance)?.size(), alone))
+        };
+        let shapes: Vec<PictureShape> = pictures.iter().map(shape).collect::<crate::Result<_>>()?;
         let mut parts = vec![TurnPart::Image; pictures.len()];
         parts.push(TurnPart::Text(question.to_owned()));
         let system = self
@@ -121,8 +124,9 @@ impl PromptCommand {
                 Piece::Text(text) => ids.extend(text),
                 Piece::Image(number) => {
                     let picture = pictures.get(number).cloned().unwrap_or_default();
-                    places.push(Place { picture, first: ids.len(), tokens: picture_tokens });
-                    ids.extend(std::iter::repeat_n(tokenizer.image_token(), picture_tokens));
+                    let tokens = shapes.get(number).map_or(0, PictureShape::tokens);
+                    places.push(Place { picture, first: ids.len(), tokens });
+                    ids.extend(std::iter::repeat_n(tokenizer.image_token(), tokens));
                 }
             }
         }

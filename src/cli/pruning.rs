@@ -29,7 +29,8 @@ pub struct PruningArguments {
     #[arg(long, requires = "keep", conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
     merge: bool,
 
-    /// The paper's thresholds: retain-192, retain-128 or retain-64
+    /// A level of the paper: the thresholds retain-192, retain-128 or retain-64, or of pictures in tiles so many tokens: next-640,
+    /// next-320 or next-160
     #[arg(long, value_name = "NAME", conflicts_with_all = ["global_thr", "individual_thr"])]
     preset: Option<Preset>,
 
@@ -69,9 +70,10 @@ impl PruningArguments {
     /// [`Error::Argument`] if an option of MustDrop stands beside another policy.
     pub fn pruning(&self, seed: u64) -> Result<Option<Pruning>> {
         let thresholds = self.global_thr.zip(self.individual_thr);
-        let thresholds = thresholds.or(self.preset.map(Preset::thresholds));
+        let thresholds = thresholds.or(self.preset.and_then(Preset::thresholds));
+        let keep = self.keep.or(self.preset.and_then(Preset::keep));
         let is_mustdrop = [
-            ("--preset, --global-thr or --individual-thr", thresholds.is_some()),
+            ("--preset, --global-thr or --individual-thr", thresholds.is_some() || self.preset.is_some()),
             ("--pruning-layers", self.pruning_layers.is_some()),
             ("--admit", self.admit.is_some()),
             ("--merge", self.merge),
@@ -85,7 +87,7 @@ impl PruningArguments {
         if let (Some((option, _)), Some(policy)) = (own, self.policy.filter(|p| *p != PolicyName::MustDrop)) {
             return Err(Error::argument(option, "--policy mustdrop", format!("--policy {policy}")));
         }
-        if own.is_none() && self.policy.is_none() && self.keep.is_none() {
+        if own.is_none() && self.policy.is_none() && keep.is_none() {
             return match self.turns {
                 None => Ok(None),
                 Some(turns) => {
@@ -102,7 +104,7 @@ impl PruningArguments {
             (pruning.order, pruning.positions) = (RowOrder::Similarity, Positions::Compact);
             pruning.admit = Admit::Class;
         }
-        pruning.keep = self.keep;
+        pruning.keep = keep;
         pruning.admit = self.admit.unwrap_or(pruning.admit);
         pruning.seed = seed;
         pruning.turns = self.turns.unwrap_or_default();

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json};
 use super::{
     TextConfig, TieWordEmbeddings,
     fields::{Fields, brief},
+    text::Family,
 };
 use crate::{
     checkpoint::gguf::{Gguf, Value},
@@ -58,7 +59,7 @@ impl TextConfig {
                 return Err(fields.unexpected(name, "a number"));
             }
         }
-        let config = Self::read_fields(&fields, &fields)?;
+        let config = Self::read_fields(&fields, &fields, Family::Llama)?;
         refuse_unsupported(gguf, &config, &fields)?;
         Ok(Self { tie_word_embeddings: TieWordEmbeddings::UnlessStored, ..config })
     }

@@ -5,6 +5,7 @@
 //! `text_config` of a real LLaVA is nearly empty.
 
 mod activation;
+mod family;
 mod fields;
 mod generation;
 mod gguf;
@@ -21,7 +22,9 @@ use serde_json::Value;
 use crate::{
     checkpoint::{Checkpoint, ModelFiles},
     error::{Error, Result},
+    tiling::{PictureShape, Size, Tiling},
 };
+use family::{FAMILIES, Family};
 use fields::Fields;
 
 pub use activation::Activation;
@@ -46,6 +49,8 @@ mod limits {
     pub const POSITIONS: usize = 1 << 24;
     pub const IMAGE_SIDE: usize = 1 << 12;
     pub const FEATURE_LAYERS: usize = 64;
+    pub const PINPOINTS: usize = 256;
+    pub const TILES: usize = 64;
     pub const EPSILON: RangeInclusive<f64> = 1e-20..=1e-1;
     pub const THETA: RangeInclusive<f64> = 1.0..=1e12;
     pub const FACTOR: RangeInclusive<f64> = 1.0..=1e4;
@@ -70,6 +75,10 @@ pub struct ModelConfig {
     pub feature_layers: FeatureLayers,
     /// Which tokens of those hidden states the projector sees.
     pub feature_select: FeatureSelect,
+    /// How pictures become squares for the tower.
+    pub tiling: Tiling,
+    /// The token that stands for a video, if the model knows one; no prompt may have it.
+    pub video_token: Option<u32>,
 }
 
 /// Which hidden states of the vision tower the projector sees, side by side (`vision_feature_layer`).
@@ -85,10 +94,10 @@ impl FeatureLayers {
         &self.0
     }
 
-    fn read(config: &Fields, vision: &VisionConfig) -> Result<Self> {
+    fn read(config: &Fields, vision: &VisionConfig, default: i64) -> Result<Self> {
         let name = "vision_feature_layer";
         let layers = match config.get(name) {
-            None => Some(vec![-2]),
+            None => Some(vec![default]),
             Some(Value::Array(layers)) => layers.iter().map(Value::as_i64).collect(),
             Some(layer) => layer.as_i64().map(|layer| vec![layer]),
         };
@@ -142,33 +151,44 @@ impl ModelConfig {
     pub fn parse(json: &[u8], path: &Path) -> Result<Self> {
         let value = fields::parse(json, path)?;
         let config = Fields::of_file(&value, path)?;
-        reject_other_models(&config)?;
-        let vision = VisionConfig::read(&config)?;
-        let text = TextConfig::read(&config)?;
-        let strategies = [("default", FeatureSelect::Default), ("full", FeatureSelect::Full)];
-        let strategy = "vision_feature_select_strategy";
-        let feature_select = config.choice(strategy, FeatureSelect::Default, &strategies)?;
-        if vision.kind.classes() == 0 && feature_select == FeatureSelect::Default {
-            // transformers would cut off the first patch in place of the class token.
-            return Err(config.unexpected(strategy, "\"full\", as the vision tower has no class token"));
-        }
+        let family = read_family(&config)?;
+        let vision = VisionConfig::read(&config, family.vision)?;
+        let text = TextConfig::read(&config, family.text)?;
+        let tiling = family.tiling(&config, vision.image_size)?;
         Ok(Self {
             projector_activation: Activation::read(&config, "projector_hidden_act", Activation::Gelu)?,
             projector_bias: config.flag("multimodal_projector_bias", true)?,
-            image_token: read_image_token(&config)?,
-            feature_layers: FeatureLayers::read(&config, &vision)?,
-            feature_select,
+            image_token: read_token(&config, ["image_token_index", "image_token_id"], family.image_token)?,
+            video_token: match family.video_token {
+                None => None,
+                Some(token) => Some(read_token(&config, ["video_token_index", "video_token_id"], token)?),
+            },
+            feature_layers: FeatureLayers::read(&config, &vision, family.feature_layer)?,
+            feature_select: read_feature_select(&config, &family, &vision, &tiling)?,
+            tiling,
             vision,
             text,
         })
     }
 
-    /// How many tokens a picture is in the prompt, before any is dropped.
-    pub fn picture_tokens(&self) -> usize {
-        match self.feature_select {
-            FeatureSelect::Default => self.vision.patches(),
-            FeatureSelect::Full => self.vision.patches() + self.vision.kind.classes(),
-        }
+    /// What the tower sees of a picture of this size, and the tokens it is in the prompt; `alone` says whether the prompt has no
+    /// other.
+    pub fn picture_shape(&self, picture: Size, alone: bool) -> PictureShape {
+        self.tiling.shape(picture, self.geometry(), alone)
+    }
+
+    /// The shape of the most tokens that a picture may have.
+    pub fn largest_picture(&self) -> PictureShape {
+        self.tiling.largest(self.geometry())
+    }
+
+    /// Side of the tower's square in pixels and in patches, and class tokens among the features.
+    fn geometry(&self) -> (usize, usize, usize) {
+        let classes = match self.feature_select {
+            FeatureSelect::Default => 0,
+            FeatureSelect::Full => self.vision.kind.classes(),
+        };
+        (self.vision.image_size, self.vision.grid(), classes)
     }
 
     /// The hidden states that are the features, counted from the embeddings (0) on: at least one.
@@ -197,11 +217,13 @@ impl ModelConfig {
     }
 }
 
-fn reject_other_models(config: &Fields) -> Result<()> {
+fn read_family(config: &Fields) -> Result<Family> {
+    let known = FAMILIES.map(|(name, _)| format!("\"{name}\"")).join(" or ");
     if !config.has("model_type") {
-        return Err(config.unexpected("model_type", "\"llava\""));
+        return Err(config.unexpected("model_type", known));
     }
-    config.choice("model_type", (), &[("llava", ())])?;
+    // There is none by default.
+    let family = config.choice("model_type", FAMILIES[0].1, &FAMILIES)?;
     if config.has("mm_vision_tower") {
         return Err(config.problem(
             "mm_vision_tower",
@@ -215,18 +237,40 @@ fn reject_other_models(config: &Fields) -> Result<()> {
             "the checkpoint is stored quantised; expected one in float32, float16 or bfloat16",
         ));
     }
-    Ok(())
+    Ok(family)
 }
 
-fn read_image_token(config: &Fields) -> Result<u32> {
-    let (old, new) = ("image_token_index", "image_token_id");
+fn read_feature_select(
+    config: &Fields,
+    family: &Family,
+    vision: &VisionConfig,
+    tiling: &Tiling,
+) -> Result<FeatureSelect> {
+    let name = "vision_feature_select_strategy";
+    let strategies = [("default", FeatureSelect::Default), ("full", FeatureSelect::Full)];
+    let default = if family.is_full { FeatureSelect::Full } else { FeatureSelect::Default };
+    let select = config.choice(name, default, &strategies)?;
+    match (vision.kind.classes(), select) {
+        // transformers would cut off the first patch in place of the class token.
+        (0, FeatureSelect::Default) => {
+            Err(config.unexpected(name, "\"full\", as the vision tower has no class token"))
+        }
+        (1.., FeatureSelect::Full) if *tiling != Tiling::Square => {
+            Err(config.unexpected(name, "\"default\", as a class token has no place among tiles"))
+        }
+        _ => Ok(select),
+    }
+}
+
+/// A token's id, by its old name and its new one.
+fn read_token(config: &Fields, [old, new]: [&str; 2], default: usize) -> Result<u32> {
     let range = || 0..=limits::VOCABULARY;
     let token = match config.optional_count(new, range())? {
         Some(token) if config.count(old, token, range())? != token => {
             return Err(config.unexpected(old, format!("{token}, as {new} has it")));
         }
         Some(token) => token,
-        None => config.count(old, 32_000, range())?,
+        None => config.count(old, default, range())?,
     };
     u32::try_from(token).map_err(|_| config.unexpected(old, "a token id"))
 }

@@ -4,11 +4,12 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::{VisionConfig, fields, fields::Fields, limits};
+use super::{ModelConfig, family::pinpoints, fields, fields::Fields, limits};
 use crate::{
     checkpoint::ModelFiles,
     error::Result,
     image::{Fit, Preprocessor, Resize},
+    tiling::{AnyResolution, Tiling},
 };
 
 /// Side of the square picture where the file does not say: `CLIPImageProcessor`'s.
@@ -42,6 +43,16 @@ const PROCESSORS: [(&str, Family); 10] = [
     ("SiglipImageProcessorPil", SIGLIP_FAMILY),
 ];
 
+/// The image processors that cut pictures into tiles.
+const TILING_PROCESSORS: [(&str, Family); 6] = [
+    ("LlavaNextImageProcessor", CLIP_FAMILY),
+    ("LlavaNextImageProcessorFast", CLIP_FAMILY),
+    ("LlavaNextImageProcessorPil", CLIP_FAMILY),
+    ("LlavaOnevisionImageProcessor", CLIP_FAMILY),
+    ("LlavaOnevisionImageProcessorFast", CLIP_FAMILY),
+    ("LlavaOnevisionImageProcessorPil", CLIP_FAMILY),
+];
+
 /// Reads how the model wants its pictures; CLIP's way at the tower's size if no file says.
 ///
 /// Where both files do, transformers takes what is within `processor_config.json`: it writes that alone, and leaves a
@@ -50,7 +61,8 @@ const PROCESSORS: [(&str, Family); 10] = [
 /// # Errors
 /// [`Error::Model`](crate::error::Error::Model) naming a field whose value is malformed or not supported, or
 /// if the outcome is not the `image_size` square that the vision tower takes.
-pub fn preprocessor(files: &ModelFiles, vision: &VisionConfig) -> Result<Preprocessor> {
+pub fn preprocessor(files: &ModelFiles, model: &ModelConfig) -> Result<Preprocessor> {
+    let side = model.vision.image_size;
     let mut found = None;
     for (name, member) in
         [("processor_config.json", Some("image_processor")), ("preprocessor_config.json", None)]
@@ -66,16 +78,20 @@ pub fn preprocessor(files: &ModelFiles, vision: &VisionConfig) -> Result<Preproc
             config = config.object(member)?;
         }
         match found {
-            None => found = Some(read(&config, vision)?),
+            None => {
+                found = Some(match &model.tiling {
+                    Tiling::Square => read(&config, side)?,
+                    Tiling::AnyResolution(rules) => read_tiling(&config, rules, side)?,
+                });
+            }
             Some(_) => check_unused(&config)?,
         }
     }
-    let side = vision.image_size;
-    Ok(found.unwrap_or(Preprocessor {
-        resize: Resize::ShortestEdge(side),
-        crop: Some((side, side)),
-        ..Preprocessor::default()
-    }))
+    let (resize, crop) = match model.tiling {
+        Tiling::Square => (Resize::ShortestEdge(side), Some((side, side))),
+        Tiling::AnyResolution(_) => (Resize::Exact { height: side, width: side }, None),
+    };
+    Ok(found.unwrap_or(Preprocessor { resize, crop, ..Preprocessor::default() }))
 }
 
 /// Of a file that another outranks only this is looked at: one that contradicts itself is damaged, and so may be the folder.
@@ -88,8 +104,46 @@ fn check_unused(config: &Fields) -> Result<()> {
     }
 }
 
-fn read(config: &Fields, vision: &VisionConfig) -> Result<Preprocessor> {
+/// How a model that looks at one square wants it.
+fn read(config: &Fields, side: usize) -> Result<Preprocessor> {
     let family = config.choice("image_processor_type", CLIP_FAMILY, &PROCESSORS)?;
+    let preprocessor = Preprocessor {
+        resize: read_resize(config)?,
+        crop: if config.flag("do_center_crop", family.center_crop)? {
+            Some(read_crop(config)?)
+        } else {
+            None
+        },
+        fit: read_fit(config)?,
+        ..read_levels(config, family)?
+    };
+    check_outcome(config, &preprocessor, side)?;
+    Ok(preprocessor)
+}
+
+/// How a model that looks at tiles wants a whole picture, squeezed; tiles are cut out of what is resized otherwise.
+fn read_tiling(config: &Fields, rules: &AnyResolution, side: usize) -> Result<Preprocessor> {
+    let family = config.choice("image_processor_type", CLIP_FAMILY, &TILING_PROCESSORS)?;
+    // A cut of the middle changes nothing in squares of its own size.
+    let size = match read_resize(config)? {
+        Resize::ShortestEdge(edge) => (edge, edge),
+        Resize::Exact { height, width } => (height, width),
+    };
+    for (name, size) in [("size", size), ("crop_size", read_crop(config)?)] {
+        if config.has(name) && size != (side, side) {
+            let expected = format!("{side} x {side} pixels, as vision_config.image_size has it");
+            return Err(config.unexpected(name, expected));
+        }
+    }
+    if pinpoints(config, side)?.is_some_and(|pinpoints| pinpoints != rules.pinpoints) {
+        return Err(config.unexpected("image_grid_pinpoints", "those of config.json"));
+    }
+    let resize = Resize::Exact { height: side, width: side };
+    Ok(Preprocessor { resize, crop: None, fit: Fit::Crop, ..read_levels(config, family)? })
+}
+
+/// What becomes of levels, whatever the picture's size; the rest by default.
+fn read_levels(config: &Fields, family: Family) -> Result<Preprocessor> {
     config.count("resample", BICUBIC, BICUBIC..=BICUBIC)?;
     if !config.flag("do_resize", true)? {
         return Err(config.unexpected("do_resize", "true"));
@@ -102,23 +156,11 @@ fn read(config: &Fields, vision: &VisionConfig) -> Result<Preprocessor> {
     } else {
         ([0.0; 3], [1.0; 3])
     };
-    let preprocessor = Preprocessor {
-        resize: read_resize(config)?,
-        crop: if config.flag("do_center_crop", family.center_crop)? {
-            Some(read_crop(config)?)
-        } else {
-            None
-        },
-        rescale: match config.flag("do_rescale", true)? {
-            true => config.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)? as f32,
-            false => 1.0,
-        },
-        mean,
-        std,
-        fit: read_fit(config)?,
+    let rescale = match config.flag("do_rescale", true)? {
+        true => config.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)? as f32,
+        false => 1.0,
     };
-    check_outcome(config, &preprocessor, vision.image_size)?;
-    Ok(preprocessor)
+    Ok(Preprocessor { rescale, mean, std, ..Preprocessor::default() })
 }
 
 fn read_resize(config: &Fields) -> Result<Resize> {

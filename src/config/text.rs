@@ -76,8 +76,8 @@ impl TieWordEmbeddings {
 }
 
 /// Where `LlamaConfig`, `MistralConfig` and `Qwen2Config` differ.
-#[derive(Clone, Copy, PartialEq)]
-enum Family {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Family {
     Llama,
     Mistral,
     Qwen2,
@@ -144,13 +144,13 @@ impl TextConfig {
     }
 
     /// Reads `text_config` of the whole configuration.
-    pub(super) fn read(config: &Fields) -> Result<Self> {
-        Self::read_fields(config, &config.object("text_config")?)
+    pub(super) fn read(config: &Fields, default: Family) -> Result<Self> {
+        Self::read_fields(config, &config.object("text_config")?, default)
     }
 
-    /// Reads `fields`, which stand within `config`.
-    pub(super) fn read_fields(config: &Fields, fields: &Fields) -> Result<Self> {
-        let family = fields.choice("model_type", Family::Llama, &FAMILIES)?;
+    /// Reads `fields`, which stand within `config`; where they name no decoder, it is `default`.
+    pub(super) fn read_fields(config: &Fields, fields: &Fields, default: Family) -> Result<Self> {
+        let family = fields.choice("model_type", default, &FAMILIES)?;
         let default = family.defaults();
         let max_position_embeddings = fields.count(
             "max_position_embeddings",

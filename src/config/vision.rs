@@ -64,7 +64,7 @@ const CLIP_DEFAULTS: VisionConfig = VisionConfig {
 };
 
 /// What `LlavaConfig` takes where there is no `vision_config` at all: ViT-L/14 at 336 pixels.
-const LLAVA_DEFAULTS: VisionConfig = VisionConfig {
+pub(super) const LLAVA_DEFAULTS: VisionConfig = VisionConfig {
     hidden_size: 1024,
     intermediate_size: 4096,
     num_hidden_layers: 24,
@@ -72,6 +72,17 @@ const LLAVA_DEFAULTS: VisionConfig = VisionConfig {
     image_size: 336,
     patch_size: 14,
     ..CLIP_DEFAULTS
+};
+
+/// What `LlavaOnevisionConfig` takes where there is no `vision_config` at all: SigLIP's so400m at 384 pixels.
+pub(super) const ONE_VISION_DEFAULTS: VisionConfig = VisionConfig {
+    hidden_size: 1152,
+    intermediate_size: 4304,
+    num_hidden_layers: 26,
+    num_attention_heads: 16,
+    image_size: 384,
+    patch_size: 14,
+    ..SIGLIP_DEFAULTS
 };
 
 /// What `SiglipVisionConfig` takes where a field is missing: base size, 224 pixels, patches of 16.
@@ -109,15 +120,15 @@ impl VisionConfig {
         self.hidden_size / self.num_attention_heads
     }
 
-    /// Reads `vision_config` of the whole configuration.
-    pub(super) fn read(config: &Fields) -> Result<Self> {
+    /// Reads `vision_config` of the whole configuration; without any, the tower is `whole_default`.
+    pub(super) fn read(config: &Fields, whole_default: &Self) -> Result<Self> {
         let fields = config.object("vision_config")?;
         let kinds = [("clip_vision_model", VisionKind::Clip), ("siglip_vision_model", VisionKind::Siglip)];
-        let kind = fields.choice("model_type", VisionKind::Clip, &kinds)?;
+        let kind = fields.choice("model_type", whole_default.kind, &kinds)?;
         let default = match kind {
-            _ if !config.has("vision_config") => LLAVA_DEFAULTS,
-            VisionKind::Clip => CLIP_DEFAULTS,
-            VisionKind::Siglip => SIGLIP_DEFAULTS,
+            _ if !config.has("vision_config") => whole_default,
+            VisionKind::Clip => &CLIP_DEFAULTS,
+            VisionKind::Siglip => &SIGLIP_DEFAULTS,
         };
         let vision = Self {
             kind,

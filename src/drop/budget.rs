@@ -3,7 +3,10 @@
 use std::{fmt, str::FromStr};
 
 use super::Admit;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    tiling::PictureShape,
+};
 
 /// What is kept of a picture: the mean number of its tokens over all decoder layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,6 +20,19 @@ pub enum Keep {
 
 impl Keep {
     const EXPECTED: &str = "a number of tokens from 1 up, or a share above 0% and at most 100%";
+
+    /// The budget in tokens for a picture of this shape: for one in tiles, of all its tokens, and no more than those.
+    ///
+    /// # Errors
+    ///
+    /// As [`tokens`](Self::tokens) for a picture that is one square.
+    pub(crate) fn tokens_of(self, picture: &PictureShape) -> Result<usize> {
+        match self {
+            // How many tokens a picture in tiles has depends on its size.
+            Self::Tokens(tokens) if !picture.is_square() => Ok(tokens.clamp(1, picture.budgeted())),
+            _ => self.tokens(picture.budgeted()),
+        }
+    }
 
     /// The budget in tokens for a picture of `patches` patches, at least one.
     ///

@@ -14,9 +14,11 @@
 mod admit;
 pub mod budget;
 pub mod decode;
+pub mod newlines;
 #[doc(hidden)]
 pub mod policy;
 pub mod prefill;
+mod preset;
 mod selection;
 mod stage;
 pub mod token_map;
@@ -26,12 +28,14 @@ pub mod vision;
 pub use admit::Admit;
 pub use budget::Keep;
 pub use policy::PolicyName;
+pub use preset::Preset;
 pub use stage::Stage;
 pub use turns::Turns;
 
-use std::str::FromStr;
-
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    tiling::PictureShape,
+};
 
 /// The order in which the tokens of a picture with merged windows enter the decoder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,44 +58,6 @@ pub enum Positions {
     /// What enters the decoder is numbered without gaps, and survivors anew after every filter, until the end of the
     /// prefill (the authors' code).
     Compact,
-}
-
-/// The levels for which the paper publishes thresholds, by the mean number of tokens it found with LLaVA 1.5.
-///
-/// They fix no budget: how many tokens stay depends on the picture, the question and the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Preset {
-    /// About 192 tokens: g = 0.001, a = 0.001.
-    Retain192,
-    /// About 128 tokens: g = 0.0012, a = 0.001.
-    Retain128,
-    /// About 64 tokens: g = 0.011, a = 0.01.
-    Retain64,
-}
-
-impl Preset {
-    /// Global and individual threshold (`g`, `a`).
-    pub fn thresholds(self) -> (f32, f32) {
-        match self {
-            Self::Retain192 => (0.001, 0.001),
-            Self::Retain128 => (0.0012, 0.001),
-            Self::Retain64 => (0.011, 0.01),
-        }
-    }
-}
-
-impl FromStr for Preset {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "retain-192" => Ok(Self::Retain192),
-            "retain-128" => Ok(Self::Retain128),
-            "retain-64" => Ok(Self::Retain64),
-            _ => Err(Error::argument("--preset", "retain-192, retain-128 or retain-64", format!("{text:?}"))),
-        }
-    }
 }
 
 /// Has the values of a type be written and read by their names, `as_str` of each in `ALL`; an unknown name is an error of
@@ -209,12 +175,6 @@ impl Pruning {
         Self { policy, ..Self::default() }
     }
 
-    /// The paper's thresholds for one of its three levels.
-    pub fn preset(self, preset: Preset) -> Self {
-        let (global, individual) = preset.thresholds();
-        self.thresholds(global, individual)
-    }
-
     /// A fixed budget: the mean number of a picture's tokens over all decoder layers. See the field of this name.
     pub fn keep(mut self, keep: Keep) -> Self {
         self.keep = Some(keep);
@@ -264,15 +224,18 @@ impl Pruning {
         !is_as_published && self.positions == Positions::Original && self.order == RowOrder::Raster
     }
 
-    /// Checks the rules for pictures of so many patches and a decoder of so many layers: every value in its range, and
-    /// every budget one that can be kept.
+    /// Checks the rules for pictures of this shape and a decoder of so many layers: every value in its range, and every budget
+    /// one that can be kept.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] naming the first value outside its range.
-    pub(crate) fn check(&self, patches: usize, layers: usize) -> Result<()> {
+    pub(crate) fn check(&self, picture: &PictureShape, layers: usize) -> Result<()> {
         self.validate(layers)?;
-        self.rules().sizes(patches, patches, layers).map(drop)
+        if let Some(keep @ Keep::Tokens(_)) = self.keep {
+            keep.tokens(picture.budgeted())?;
+        }
+        self.rules().sizes(picture, picture.budgeted(), layers).map(drop)
     }
 
     /// Checks every value against its range, for a decoder of `layers` layers.

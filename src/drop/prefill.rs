@@ -1,11 +1,12 @@
 //! Stage P: tokens that text pays little attention to are dropped behind some layers of the first pass.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use burn::tensor::{Int, Tensor};
 
 use super::{
     Positions, Pruning,
+    newlines::Standing,
     policy::{AskedRows, Policy, Score},
     selection::{Alive, Chosen, Report, STEP, choose, of_picture},
 };
@@ -45,12 +46,16 @@ pub struct Scores<'a> {
 pub struct Candidates {
     /// 1 for members of the key token set, one value a token.
     pub is_key: Tensor<1, Int>,
-    /// How many go on behind each filter; `None` where thresholds decide.
+    /// Decoder layers behind which tokens are dropped, ascending.
+    pub layers: Vec<usize>,
+    /// How many go on behind each of them; `None` where thresholds decide.
     pub sizes: Option<Vec<usize>>,
     /// The rows of the tower's features that entered; `None` if all did, or means of them.
     pub rows: Option<Tensor<1, Int>>,
     /// What the tower's tokens were chosen by.
     pub score: Option<Score>,
+    /// Of a picture in tiles: where tokens stand, and which are protected.
+    pub standing: Option<Vec<Standing>>,
 }
 
 /// What the device chose before the decoder, read back.
@@ -94,7 +99,6 @@ struct Choice {
 #[derive(Debug)]
 pub struct PrefillFilter {
     rules: Box<dyn Policy>,
-    layers: Vec<usize>,
     renumber: bool,
     pictures: Vec<Alive>,
     candidates: Vec<Candidates>,
@@ -107,12 +111,10 @@ pub struct PrefillFilter {
 }
 
 impl PrefillFilter {
-    /// A filter for a pass without pictures so far, for pictures of `patches` patches in a decoder of `depth` layers.
-    pub fn new(pruning: &Pruning, patches: usize, depth: usize) -> Self {
-        let rules = pruning.rules();
+    /// A filter for a pass without pictures so far.
+    pub fn new(pruning: &Pruning) -> Self {
         Self {
-            layers: rules.layers(patches, depth),
-            rules,
+            rules: pruning.rules(),
             renumber: pruning.positions == Positions::Compact,
             pictures: Vec::new(),
             candidates: Vec::new(),
@@ -125,13 +127,19 @@ impl PrefillFilter {
 
     /// Adds the next picture, whose first row in the pass is `start`.
     pub fn add_picture(&mut self, start: usize, picture: &Candidates) {
-        self.pictures.push(Alive { start, is_key: picture.is_key.clone(), sizes: picture.sizes.clone() });
+        self.pictures.push(Alive {
+            start,
+            is_key: picture.is_key.clone(),
+            layers: picture.layers.clone(),
+            sizes: picture.sizes.clone(),
+            standing: picture.standing.clone(),
+        });
         self.candidates.push(picture.clone());
     }
 
     /// Whether rows may be dropped behind `layer`.
     pub fn is_due(&self, layer: usize) -> bool {
-        self.layers.contains(&layer) && !self.pictures.is_empty()
+        self.pictures.iter().any(|picture| picture.layers.contains(&layer))
     }
 
     /// Whether the caches of layers before the last filter are cut in the end.
@@ -159,9 +167,11 @@ impl PrefillFilter {
         });
         let received = received.collect();
         let starts: Vec<usize> = self.pictures.iter().map(|picture| picture.start).collect();
-        let filter = (self.choices.len(), self.layers.len());
+        let left = self.pictures.iter().flat_map(|picture| &picture.layers).filter(|due| **due >= layer);
+        let filters = left.collect::<BTreeSet<_>>().len();
         let importance = self.rules.importance();
-        let going_on = choose(&mut self.pictures, received, importance, rows, filter, &mut self.report)?;
+        let going_on =
+            choose(&mut self.pictures, received, importance, rows, (layer, filters), &mut self.report)?;
         let pictures = starts.into_iter().zip(going_on.chosen).collect();
         self.choices.push(Choice { layer, rows, pictures });
         Ok(Some(Survivors { rows: going_on.rows, count: going_on.count, renumber: self.renumber }))
@@ -216,6 +226,7 @@ impl PrefillFilter {
                 let (kept, importance) = match chosen {
                     Chosen::Apart(..) => (next(), next()),
                     Chosen::Reported(header, tokens) => of_picture(&report, header, tokens),
+                    Chosen::Known(kept, importance) => (kept, importance),
                 };
                 step.rows.extend(end as u32..start as u32);
                 step.rows.extend(kept.iter().map(|row| *row as u32));

@@ -2,7 +2,10 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::policy::Importance;
+use super::{
+    newlines::{Standing, best_within, with_newlines},
+    policy::Importance,
+};
 use crate::{
     error::{Error, Result},
     kernel::{
@@ -21,8 +24,12 @@ pub(super) struct Alive {
     pub start: usize,
     /// 1 for members of the key token set.
     pub is_key: Tensor<1, Int>,
-    /// How many go on behind each filter; `None` where thresholds decide.
+    /// Decoder layers behind which some are dropped, ascending.
+    pub layers: Vec<usize>,
+    /// How many go on behind each of them; `None` where thresholds decide.
     pub sizes: Option<Vec<usize>>,
+    /// Of a picture in tiles, where each stands.
+    pub standing: Option<Vec<Standing>>,
 }
 
 impl Alive {
@@ -30,9 +37,10 @@ impl Alive {
         self.is_key.dims()[0]
     }
 
-    /// How many go on behind filter `number`, if that is planned.
-    fn planned(&self, number: usize) -> Option<usize> {
-        let planned = self.sizes.as_ref()?.get(number).copied();
+    /// How many go on behind `layer`, if that is planned.
+    fn planned(&self, layer: usize) -> Option<usize> {
+        let Some(filter) = self.layers.iter().position(|due| *due == layer) else { return Some(self.len()) };
+        let planned = self.sizes.as_ref()?.get(filter).copied();
         Some(planned.unwrap_or(usize::MAX).min(self.len()))
     }
 }
@@ -45,6 +53,8 @@ pub(super) enum Chosen {
     Apart(Tensor<1, Int>, Tensor<1>),
     /// In the report: where it begins, and of how many tokens.
     Reported(usize, usize),
+    /// By the host: the same two as apart.
+    Known(Vec<f32>, Vec<f32>),
 }
 
 /// The rows that go on behind a layer.
@@ -87,7 +97,7 @@ pub(super) fn of_picture(report: &[f32], header: usize, tokens: usize) -> (Vec<f
     (part(rows, kept), part(rows + tokens, tokens))
 }
 
-/// Chooses behind filter `number` of `filters`, among `rows` rows.
+/// Chooses behind `layer`, the first of `filters` that are left, among `rows` rows.
 ///
 /// # Errors
 ///
@@ -97,7 +107,7 @@ pub(super) fn choose(
     received: Vec<Received>,
     importance: Importance,
     rows: usize,
-    (number, filters): (usize, usize),
+    (layer, filters): (usize, usize),
     report: &mut Report,
 ) -> Result<GoingOn> {
     let mut reduced = Vec::with_capacity(received.len());
@@ -108,10 +118,17 @@ pub(super) fn choose(
             Received::Reduced { sum, max } => reduced.push((sum, max)),
         }
     }
+    if pictures.iter().all(|picture| picture.standing.is_some()) {
+        let values = match reduced.is_empty() {
+            true => importance_on_adapter(pictures, &weights, importance, rows, filters, report)?,
+            false => importance_on_host(pictures, &reduced, importance)?,
+        };
+        return Ok(choose_with_newlines(pictures, values, importance, rows, layer));
+    }
     if reduced.is_empty() {
-        choose_on_adapter(pictures, &weights, importance, rows, (number, filters), report)
+        choose_on_adapter(pictures, &weights, importance, rows, (layer, filters), report)
     } else {
-        Ok(choose_on_host(pictures, &reduced, importance, rows, number))
+        Ok(choose_on_host(pictures, &reduced, importance, rows, layer))
     }
 }
 
@@ -120,18 +137,53 @@ fn choose_on_adapter(
     weights: &[(Tensor<3>, usize)],
     importance: Importance,
     rows: usize,
-    (number, filters): (usize, usize),
+    (layer, filters): (usize, usize),
     report: &mut Report,
 ) -> Result<GoingOn> {
-    let planned: Vec<Option<usize>> = pictures.iter().map(|picture| picture.planned(number)).collect();
+    let planned: Vec<Option<usize>> = pictures.iter().map(|picture| picture.planned(layer)).collect();
+    let judged = judge(pictures, weights, importance, rows, &planned, filters, report)?;
+    let device = weights[0].0.device();
+    let Judged { going_on, is_key, chosen } = judged;
+    let numbers = report.numbers.as_ref().ok_or_else(|| Error::device(STEP, "there is no report"))?;
+    let sizes = sizes(&planned, &chosen, numbers)?;
+    let mut dropped = 0;
+    for ((picture, is_key), size) in pictures.iter_mut().zip(is_key).zip(sizes) {
+        let tokens = picture.len();
+        picture.start -= dropped;
+        picture.is_key = first_of(is_key, size);
+        dropped += tokens - size;
+    }
+    let rows_left = rows - dropped;
+    let going_on = going_on.unwrap_or_else(|| kernel::integers(Vec::new(), [0], &device));
+    Ok(GoingOn { rows: first_of(going_on, rows_left), count: rows_left, chosen })
+}
+
+/// What the adapter made of all pictures.
+struct Judged {
+    /// The rows that go on, in a tensor that may have room for more.
+    going_on: Option<Tensor<1, Int>>,
+    /// For each picture, the members of the key token set among those that stay.
+    is_key: Vec<Tensor<1, Int>>,
+    chosen: Vec<Chosen>,
+}
+
+/// Judges tokens on the adapter, and selects as many as are planned; `filters` are left, and tell in the same report.
+fn judge(
+    pictures: &[Alive],
+    weights: &[(Tensor<3>, usize)],
+    importance: Importance,
+    rows: usize,
+    planned: &[Option<usize>],
+    filters: usize,
+    report: &mut Report,
+) -> Result<Judged> {
     let most =
         |(picture, planned): (&Alive, &Option<usize>)| picture.len() - planned.unwrap_or(picture.len());
-    let room = rows - pictures.iter().zip(&planned).map(most).sum::<usize>();
+    let room = rows - pictures.iter().zip(planned).map(most).sum::<usize>();
     let device = weights[0].0.device();
     // Later filters have no more tokens than this one.
     let of_filter: usize = pictures.iter().map(|picture| REPORT_HEADER + 2 * picture.len()).sum();
-    let numbers =
-        report.numbers.get_or_insert_with(|| Tensor::empty([of_filter * (filters - number)], &device));
+    let numbers = report.numbers.get_or_insert_with(|| Tensor::empty([of_filter * filters], &device));
     let (mut going_on, mut previous, mut end) = (None, UNKNOWN, 0);
     let (mut chosen, mut is_key) = (Vec::new(), Vec::new());
     for (index, (picture, (weights, heads))) in pictures.iter().zip(weights).enumerate() {
@@ -172,17 +224,7 @@ fn choose_on_adapter(
         report.used += REPORT_HEADER + 2 * tokens;
         end = behind as u32;
     }
-    let sizes = sizes(&planned, &chosen, numbers)?;
-    let mut dropped = 0;
-    for ((picture, is_key), size) in pictures.iter_mut().zip(is_key).zip(sizes) {
-        let tokens = picture.len();
-        picture.start -= dropped;
-        picture.is_key = first_of(is_key, size);
-        dropped += tokens - size;
-    }
-    let rows_left = rows - dropped;
-    let going_on = going_on.unwrap_or_else(|| kernel::integers(Vec::new(), [0], &device));
-    Ok(GoingOn { rows: first_of(going_on, rows_left), count: rows_left, chosen })
+    Ok(Judged { going_on, is_key, chosen })
 }
 
 /// The first `count` values; all are no copy.
@@ -206,31 +248,35 @@ fn sizes(planned: &[Option<usize>], chosen: &[Chosen], report: &Tensor<1>) -> Re
     Ok(planned.iter().map(|planned| planned.unwrap_or_else(&mut next)).collect())
 }
 
+/// The importance of each token of a picture on the CPU path, and which stay by thresholds, if there are any.
+fn judged_on_host(
+    picture: &Alive,
+    (sum, max): &(Tensor<1>, Tensor<1>),
+    importance: Importance,
+) -> (Tensor<1>, Option<Tensor<1, Int>>) {
+    match importance {
+        Importance::Sum => (sum.clone(), None),
+        Importance::Dual { global_threshold: global, individual_threshold: individual } => {
+            let (importance, stays) =
+                kernel::prefill::dual_attention(sum, max, &picture.is_key, global, individual);
+            (importance, Some(stays))
+        }
+    }
+}
+
 fn choose_on_host(
     pictures: &mut [Alive],
     reduced: &[(Tensor<1>, Tensor<1>)],
     importance: Importance,
     rows: usize,
-    number: usize,
+    layer: usize,
 ) -> GoingOn {
     let device = Device::flex();
     let (mut chosen, mut staying) = (Vec::new(), Vec::new());
     let (mut end, mut dropped) = (0, 0);
-    for (picture, (sum, max)) in pictures.iter_mut().zip(reduced) {
-        let (importance, stays) = match importance {
-            Importance::Sum => (sum.clone(), None),
-            Importance::Dual { global_threshold, individual_threshold } => {
-                let (importance, stays) = kernel::prefill::dual_attention(
-                    sum,
-                    max,
-                    &picture.is_key,
-                    global_threshold,
-                    individual_threshold,
-                );
-                (importance, Some(stays))
-            }
-        };
-        let stays = match (picture.planned(number), stays) {
+    for (picture, reduced) in pictures.iter_mut().zip(reduced) {
+        let (importance, stays) = judged_on_host(picture, reduced, importance);
+        let stays = match (picture.planned(layer), stays) {
             (None, Some(stays)) => stays,
             (planned, _) => {
                 let size = planned.unwrap_or(picture.len());
@@ -254,4 +300,79 @@ fn choose_on_host(
 /// The indices of text rows from `start` to `end`.
 fn rows_between(start: usize, end: usize, device: &Device) -> Tensor<1, Int> {
     kernel::integers((start as u32..end as u32).collect(), [end.saturating_sub(start)], device)
+}
+
+/// The importance of all tokens, picture by picture.
+fn importance_on_host(
+    pictures: &[Alive],
+    reduced: &[(Tensor<1>, Tensor<1>)],
+    importance: Importance,
+) -> Result<Vec<Vec<f32>>> {
+    let judged = pictures.iter().zip(reduced);
+    judged
+        .map(|(picture, reduced)| kernel::read_numbers(judged_on_host(picture, reduced, importance).0, STEP))
+        .collect()
+}
+
+/// The same, read back from the adapter.
+fn importance_on_adapter(
+    pictures: &[Alive],
+    weights: &[(Tensor<3>, usize)],
+    importance: Importance,
+    rows: usize,
+    filters: usize,
+    report: &mut Report,
+) -> Result<Vec<Vec<f32>>> {
+    let start = report.used;
+    // All stay: which newlines do is decided here.
+    let planned: Vec<Option<usize>> = pictures.iter().map(|picture| Some(picture.len())).collect();
+    let Judged { chosen, .. } = judge(pictures, weights, importance, rows, &planned, filters, report)?;
+    let numbers = report.numbers.clone().ok_or_else(|| Error::device(STEP, "there is no report"))?;
+    let numbers = kernel::read_numbers(numbers.slice([start..report.used]), STEP)?;
+    let of_picture = |chosen: &Chosen| match chosen {
+        Chosen::Reported(header, tokens) => of_picture(&numbers, header - start, *tokens).1,
+        Chosen::Apart(..) | Chosen::Known(..) => Vec::new(),
+    };
+    Ok(chosen.iter().map(of_picture).collect())
+}
+
+/// Chooses on the host, where tokens have newlines: by plan the most important, else those of an importance of 1 and more, key
+/// tokens first, and with them the newlines of their rows.
+fn choose_with_newlines(
+    pictures: &mut [Alive],
+    importance: Vec<Vec<f32>>,
+    by: Importance,
+    rows: usize,
+    layer: usize,
+) -> GoingOn {
+    let device = pictures.first().map_or_else(Device::flex, |picture| picture.is_key.device());
+    let (mut going_on, mut chosen) = (Vec::new(), Vec::new());
+    let (mut end, mut dropped) = (0, 0);
+    for (picture, importance) in pictures.iter_mut().zip(importance) {
+        let (start, tokens) = (picture.start, picture.len());
+        let standing = picture.standing.clone().unwrap_or_default();
+        let mut ranking: Vec<usize> = (0..tokens).filter(|token| !standing[*token].is_newline).collect();
+        ranking.sort_by(|a, b| {
+            let keys_first = standing[*b].is_key.cmp(&standing[*a].is_key);
+            keys_first.then(importance[*b].total_cmp(&importance[*a]))
+        });
+        let kept = match (picture.planned(layer), by) {
+            (None, Importance::Dual { .. }) => {
+                let stays = |token: &usize| standing[*token].is_key || importance[*token] >= 1.0;
+                with_newlines(&standing, ranking.into_iter().filter(stays))
+            }
+            (planned, _) => best_within(&standing, &ranking, planned.unwrap_or(tokens)),
+        };
+        going_on.extend(end as u32..start as u32);
+        going_on.extend(kept.iter().map(|token| (start + token) as u32));
+        picture.standing = Some(kept.iter().map(|token| standing[*token]).collect());
+        let is_key = kept.iter().map(|token| u32::from(standing[*token].is_key)).collect();
+        picture.is_key = kernel::integers(is_key, [kept.len()], &device);
+        picture.start -= dropped;
+        (end, dropped) = (start + tokens, dropped + tokens - kept.len());
+        chosen.push(Chosen::Known(kept.iter().map(|token| (start + token) as f32).collect(), importance));
+    }
+    going_on.extend(end as u32..rows as u32);
+    let count = going_on.len();
+    GoingOn { rows: kernel::integers(going_on, [count], &device), count, chosen }
 }

@@ -67,24 +67,33 @@ pub fn ask_about(
     if !(0..settings.len()).any(is_wanted) {
         return Ok(());
     }
-    let pixels = model.preprocessor.run(&Picture::open(path)?)?;
+    let picture = Picture::open(path)?;
+    let shape = model.config.picture_shape(picture.size(), true);
+    let tiles = model.preprocessor.tiles(&picture, &shape)?;
+    let pixels: Vec<&[f32]> = tiles.iter().map(|tile| tile.values.as_slice()).collect();
     let depth = model.model.decoder.depth();
     let mut towers: HashMap<Option<usize>, (TowerFeatures, f64)> = HashMap::new();
     for (number, (setting, pruning)) in settings.iter().enumerate().filter(|(number, _)| is_wanted(*number)) {
-        let (tower, tower_seconds) = match towers.entry(model.model.vision.least_tokens(pruning, depth)?) {
-            Entry::Occupied(seen) => seen.into_mut(),
-            Entry::Vacant(unseen) => {
-                let start = Instant::now();
-                let tower = model.model.vision.look(&pixels.values, pruning, depth)?;
-                model.compute().wait("encode the picture")?;
-                unseen.insert((tower, start.elapsed().as_secs_f64()))
-            }
-        };
+        let (tower, tower_seconds) =
+            match towers.entry(model.model.vision.least_tokens(&shape, pruning, depth)?) {
+                Entry::Occupied(seen) => seen.into_mut(),
+                Entry::Vacant(unseen) => {
+                    let start = Instant::now();
+                    let tower = model.model.vision.look(&pixels, &shape, pruning, depth)?;
+                    model.compute().wait("encode the picture")?;
+                    unseen.insert((tower, start.elapsed().as_secs_f64()))
+                }
+            };
         let start = Instant::now();
         let pruned = model.model.admit(tower, pruning)?;
-        let embeddings = pruned.features.clone();
-        let mut shown =
-            Some(Shown { embeddings, pruned: Some(pruned), placement: pixels.placement, tower: None });
+        let mut shown = Some(Shown {
+            embeddings: pruned.features.clone(),
+            pruned: Some(pruned),
+            shape: shape.clone(),
+            placements: tiles.iter().map(|tile| tile.placement).collect(),
+            picture: None,
+            tower: None,
+        });
         let mut chat = chat(model, pruning);
         for (question, text) in questions.iter().filter(|(question, _)| wanted(number, *question)) {
             // A picture's first question shows what one alone would take.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     panics,
+    tiling::Size,
 };
 
 /// The largest file that is read, in bytes.
@@ -185,6 +186,11 @@ impl Picture {
             .write_image(&self.rgb, self.width as u32, self.height as u32, ExtendedColorType::Rgb8)
             .map_err(|error| Error::picture("picture", format!("cannot be written as PNG: {error}")))?;
         Ok(bytes)
+    }
+
+    /// Height and width.
+    pub(crate) fn size(&self) -> Size {
+        Size { height: self.height(), width: self.width() }
     }
 
     /// Pixels in a row.

@@ -7,6 +7,7 @@ mod formats;
 mod orientation;
 mod preprocess;
 mod resize;
+mod tiles;
 mod whole;
 
 pub use allowance::Allowance;

@@ -116,6 +116,14 @@ pub struct Placement {
     pub step_y: f64,
 }
 
+impl Placement {
+    /// Left, top, right and bottom edge of a part of the square, in pixels of the picture.
+    pub(crate) fn pixels(&self, [left, top, right, bottom]: [f64; 4]) -> [f64; 4] {
+        let (x, y) = (|x: f64| self.left + x * self.step_x, |y: f64| self.top + y * self.step_y);
+        [x(left), y(top), x(right), y(bottom)]
+    }
+}
+
 impl Preprocessor {
     /// Makes the square of pixel values: fit, resize, crop, `(level * rescale - mean) / std`.
     ///
@@ -138,13 +146,7 @@ impl Preprocessor {
         let rows = Axis { full: height, start: (height - crop_height) / 2, count: crop_height };
         let levels = resample(&canvas, columns, rows);
 
-        let side = crop_width;
-        let mut values = Vec::with_capacity(3 * side * side);
-        for channel in 0..3 {
-            let normalise =
-                |level: &u8| (f32::from(*level) * self.rescale - self.mean[channel]) / self.std[channel];
-            values.extend(levels.iter().skip(channel).step_by(3).map(normalise));
-        }
+        let values = self.normalised(&levels);
         let (step_x, step_y) = (canvas.width as f64 / width as f64, canvas.height as f64 / height as f64);
         let placement = Placement {
             left: columns.start as f64 * step_x - canvas.left as f64,
@@ -152,7 +154,17 @@ impl Preprocessor {
             step_x,
             step_y,
         };
-        Ok(Pixels { values, side, placement })
+        Ok(Pixels { values, side: crop_width, placement })
+    }
+
+    /// `(level * rescale - mean) / std` of every channel: `[height, width, 3]` to `[3, height, width]`.
+    pub(super) fn normalised(&self, levels: &[u8]) -> Vec<f32> {
+        let channel = |channel: usize| {
+            let normalise =
+                move |level: &u8| (f32::from(*level) * self.rescale - self.mean[channel]) / self.std[channel];
+            levels.iter().skip(channel).step_by(3).map(normalise)
+        };
+        (0..3).flat_map(channel).collect()
     }
 
     /// Width and height after resizing.
@@ -167,7 +179,7 @@ impl Preprocessor {
 }
 
 /// `picture` as what is to be resized: bare, or in the middle of a square of the mean colour.
-fn canvas(picture: &Picture, fit: Fit, mean: [f32; 3]) -> Canvas<'_> {
+pub(super) fn canvas(picture: &Picture, fit: Fit, mean: [f32; 3]) -> Canvas<'_> {
     let (width, height) = match fit {
         Fit::Crop => (picture.width(), picture.height()),
         Fit::Pad => [picture.width().max(picture.height()); 2].into(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{MemorySize, Stored};
 use crate::{
     checkpoint::Checkpoint,
-    config::{FeatureSelect, ModelConfig},
+    config::ModelConfig,
     cpu::quantised::BlockMatrix,
     device::{DeviceInfo, DeviceType},
     drop::{PolicyName, Pruning},
@@ -15,6 +15,7 @@ use crate::{
     kernel::prefill::SHARES,
     model::{Asked, LlavaModel, cache},
     oracle::quantised::QuantisedParams,
+    tiling::{PictureShape, Size},
     weight_cache::{self, CachedMatrix},
     weights::{Precision, WeightFormat},
 };
@@ -58,20 +59,13 @@ impl ModelShape {
         let parameters = asked.iter().map(|asked| asked.shape.iter().product::<usize>() as u64).sum();
         Ok(Self { config, stored: Stored { is_half: true, parameters }, is_cached: true, asked })
     }
-
-    /// Rows of a picture in a prompt from which nothing is dropped.
-    pub fn picture_rows(&self) -> usize {
-        let classes = match self.config.feature_select {
-            FeatureSelect::Default => 0,
-            FeatureSelect::Full => self.config.vision.kind.classes(),
-        };
-        self.config.vision.patches() + classes
-    }
 }
 
 /// What is to be computed: one picture, and a prompt and an answer about it.
 #[derive(Debug, Clone, Default)]
 pub struct Workload {
+    /// The picture's size; by default, one of which the model makes the most tokens.
+    pub picture: Option<Size>,
     /// Tokens of prompt and answer together, the picture's before dropping included; by default, the picture's and 256.
     pub context: Option<usize>,
     /// How vision tokens are dropped.
@@ -82,13 +76,21 @@ impl Workload {
     /// Text tokens where no context is named.
     const TEXT: usize = 256;
 
+    /// The shape of the picture.
+    pub fn shape(&self, model: &ModelShape) -> PictureShape {
+        match self.picture {
+            Some(size) => model.config.picture_shape(size, true),
+            None => model.config.largest_picture(),
+        }
+    }
+
     /// Tokens of prompt and answer together.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] if a context is too small for a picture or too large for the model.
     pub fn rows(&self, shape: &ModelShape) -> Result<usize> {
-        let (picture, most) = (shape.picture_rows(), shape.config.text.max_position_embeddings);
+        let (picture, most) = (self.shape(shape).tokens(), shape.config.text.max_position_embeddings);
         let Some(context) = self.context else { return Ok(picture + Self::TEXT) };
         if (picture + 1..=most.max(picture + 1)).contains(&context) {
             return Ok(context);
@@ -145,8 +147,9 @@ impl MemoryPlan {
         let rows = Rows::new(shape, workload)?;
         let is_cpu = device.device_type == DeviceType::Cpu;
         let (weights, loading_peak) = weights(shape, precision, is_cpu);
-        let (tower, decoder) = (Tower::new(shape), Decoder::new(shape, &rows));
-        let admission = workload.pruning.as_ref().map_or(0, |pruning| admission(shape, pruning));
+        let picture = workload.shape(shape);
+        let (tower, decoder) = (Tower::new(shape, &picture), Decoder::new(shape, &picture, &rows));
+        let admission = workload.pruning.as_ref().map_or(0, |pruning| admission(shape, &picture, pruning));
         let (vision, prefill) = (tower.bytes().max(admission), decoder.bytes());
         let cache = |rows: &[usize]| rows.iter().map(|rows| 2 * decoder.storage(*rows)).sum::<u64>();
         let cache_bytes = cache(&rows.prefill);
@@ -183,8 +186,10 @@ impl fmt::Display for MemoryPlan {
 }
 
 /// Bytes of what coverage admits tokens by: features, those without their mean, unit rows, and the likeness of each two.
-fn admission(shape: &ModelShape, pruning: &Pruning) -> u64 {
-    let (patches, width) = (shape.config.vision.patches() as u64, shape.config.vision.hidden_size as u64);
+///
+/// Tiles are compared one after the other, and the features of all stay.
+fn admission(shape: &ModelShape, picture: &PictureShape, pruning: &Pruning) -> u64 {
+    let (patches, width) = (picture.patches_of_tile() as u64, shape.config.vision.hidden_size as u64);
     let matrices = match pruning.policy {
         // One for the host, which forms the means.
         PolicyName::CoverageMeans => 2,
@@ -192,7 +197,8 @@ fn admission(shape: &ModelShape, pruning: &Pruning) -> u64 {
         _ if pruning.admits_by_coverage() => 1,
         _ => return 0,
     };
-    4 * patches * (3 * width + matrices * patches)
+    let others = 2 * (picture.tiles() as u64 - 1) * patches * width;
+    4 * (patches * (3 * width + matrices * patches) + others)
 }
 
 /// Bytes of all weights, and the most that are in memory while they are loaded: a matrix is quantised from all its
@@ -242,7 +248,8 @@ struct Rows {
 
 impl Rows {
     fn new(shape: &ModelShape, workload: &Workload) -> Result<Self> {
-        let (patches, depth) = (shape.config.vision.patches(), shape.config.text.num_hidden_layers);
+        let (picture, depth) = (workload.shape(shape), shape.config.text.num_hidden_layers);
+        let tokens = picture.budgeted();
         let dense = workload.rows(shape)?;
         let mut prefill = vec![dense; depth];
         let mut evicted = prefill.clone();
@@ -250,9 +257,9 @@ impl Rows {
             pruning.validate(depth)?;
             let rules = pruning.rules();
             // Thresholds keep what they keep: everything, for all that is known.
-            if let Some(sizes) = rules.sizes(patches, patches, depth)? {
-                let layers = rules.layers(patches, depth);
-                let text = dense - patches;
+            if let Some(sizes) = rules.sizes(&picture, tokens, depth)? {
+                let layers = rules.layers(&picture, depth);
+                let text = dense - tokens;
                 let behind = |layer: usize| layers.iter().take_while(|filter| **filter < layer).count();
                 let size =
                     |filters: usize| sizes.get(filters).or(sizes.last()).map_or(dense, |size| text + size);
@@ -276,7 +283,7 @@ struct Tower {
 }
 
 impl Tower {
-    fn new(shape: &ModelShape) -> Self {
+    fn new(shape: &ModelShape, picture: &PictureShape) -> Self {
         let vision = &shape.config.vision;
         let rows = vision.patches() + vision.kind.classes();
         let (width, inner) = (vision.hidden_size, vision.intermediate_size);
@@ -284,8 +291,8 @@ impl Tower {
         let asking = if vision.kind.classes() > 0 { vision.kind.classes() } else { rows };
         let judged = SHARES * asking * rows;
         Self {
-            // Every layer's state is kept until the features are chosen.
-            states: (layers + 1) * rows * width,
+            // Every layer's state is kept until the features are chosen, and of tiles seen before, the features.
+            states: (layers + 1) * rows * width + 2 * (picture.tiles() - 1) * rows * width,
             // The inner layer before, within and behind its activation.
             mlp: rows * (2 * width + 3 * inner),
             // Queries, keys and values, as they are and, on the CPU path, apart. Scores are never in memory, but for those of
@@ -315,11 +322,11 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn new(shape: &ModelShape, rows: &Rows) -> Self {
+    fn new(shape: &ModelShape, picture: &PictureShape, rows: &Rows) -> Self {
         let text = &shape.config.text;
         let (width, inner) = (text.hidden_size, text.intermediate_size);
         // What a filter sees: the attention of the text to the picture.
-        let patches = shape.config.vision.patches();
+        let patches = picture.budgeted();
         let text_rows = rows.dense.saturating_sub(patches);
         let judged = if rows.prefill.iter().all(|layer| *layer == rows.dense) {
             0
@@ -327,7 +334,7 @@ impl Decoder {
             SHARES * text_rows * patches
         };
         let rows = rows.prefill.first().copied().unwrap_or(0);
-        let features = shape.picture_rows() * width;
+        let features = picture.tokens() * width;
         Self {
             // Gates and what they let through, and, on the CPU path, their products; the picture's features stay for later
             // turns.

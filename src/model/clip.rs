@@ -27,7 +27,7 @@ pub struct VisionTower {
     pub(super) config: VisionConfig,
     /// Indices into `(embeddings, layer outputs…)` whose states are the features.
     pub(super) feature_states: Vec<usize>,
-    select: FeatureSelect,
+    pub(super) select: FeatureSelect,
     /// Of the layer behind the features, or of the last one.
     pub(super) class_attention: ClassAttention,
     /// The layer whose attention that is.

@@ -11,10 +11,12 @@ mod llama;
 mod loader;
 mod logits;
 mod norm;
+mod packing;
 mod positions;
 mod projector;
 mod pruned_features;
 mod rope;
+mod tiles;
 
 use burn::tensor::Tensor;
 
@@ -35,6 +37,7 @@ use crate::{
     drop::Pruning,
     error::{Error, Result},
     prompt::{Piece, PromptLayout},
+    tiling::{PictureShape, Tiling},
     weight_cache::WeightCache,
     weights::Precision,
 };
@@ -42,7 +45,7 @@ use crate::{
 /// The most rows of one pass: what a dispatch has workgroups for along an axis, on every adapter.
 pub const MAX_ROWS: usize = 65_535;
 
-/// The three networks of a LLaVA checkpoint, on one device.
+/// The networks of a LLaVA checkpoint, on one device.
 #[derive(Debug, Clone)]
 pub struct LlavaModel {
     /// Picture to features.
@@ -51,6 +54,8 @@ pub struct LlavaModel {
     pub projector: Projector,
     /// Embeddings to logits.
     pub decoder: Decoder,
+    /// What stands behind a row of tokens of a picture in tiles, `[text width]`; models that look at one square have none.
+    newline: Option<Tensor<1>>,
 }
 
 /// Loads a decoder that a checkpoint holds nothing beside, as [`LlavaModel::load`] does a whole LLaVA.
@@ -146,6 +151,10 @@ impl LlavaModel {
         Ok(Self {
             vision: VisionTower::load(loader, config)?,
             projector: Projector::load(loader, config)?,
+            newline: match config.tiling {
+                Tiling::Square => None,
+                Tiling::AnyResolution(_) => Some(loader.vector("image_newline", config.text.hidden_size)?),
+            },
             decoder: Decoder::load(loader, &config.text, tied)?,
         })
     }
@@ -162,15 +171,32 @@ impl LlavaModel {
     ///
     /// As [`VisionTower::pruned_features`].
     pub fn encode_image_pruned(&self, pixels: &[f32], pruning: &Pruning) -> Result<PrunedFeatures> {
-        self.admit(&self.vision.look(pixels, pruning, self.decoder.depth())?, pruning)
+        self.encode_picture_pruned(&[pixels], &self.vision.square(), pruning)
     }
 
-    /// The second half of [`encode_image_pruned`](Self::encode_image_pruned), behind the tower.
+    /// As [`encode_picture`](Self::encode_picture), with alike windows merged and key tokens named in every tile.
+    ///
+    /// # Errors
+    ///
+    /// As [`VisionTower::pruned_features`].
+    pub fn encode_picture_pruned(
+        &self,
+        tiles: &[&[f32]],
+        shape: &PictureShape,
+        pruning: &Pruning,
+    ) -> Result<PrunedFeatures> {
+        self.admit(&self.vision.look(tiles, shape, pruning, self.decoder.depth())?, pruning)
+    }
+
+    /// The second half of [`encode_picture_pruned`](Self::encode_picture_pruned), behind the tower.
     ///
     /// # Errors
     ///
     /// As [`VisionTower::pruned_features`].
     pub fn admit(&self, tower: &TowerFeatures, pruning: &Pruning) -> Result<PrunedFeatures> {
+        if !tower.shape.is_square() {
+            return self.admit_tiles(tower, pruning);
+        }
         let mut pruned = self.vision.admit(tower, pruning, self.decoder.depth())?;
         pruned.features = self.projector.forward(pruned.features);
         Ok(pruned)

@@ -5,6 +5,7 @@ use twox_hash::XxHash64;
 
 use super::{clip::VisionTower, positions::Places};
 use crate::{
+    config::FeatureSelect,
     drop::{
         Pruning,
         policy::{Entry, Score, TowerTokens},
@@ -15,6 +16,7 @@ use crate::{
     error::{Error, Result},
     kernel,
     oracle::vision::WindowSimilarityParams,
+    tiling::{PictureShape, Size},
 };
 
 /// The features of a picture after stage V.
@@ -28,12 +30,23 @@ pub struct PrunedFeatures {
     pub candidates: Candidates,
     /// What windows were compared and merged; `None` where nothing was to be merged.
     pub merge: Option<Merge>,
-    /// The tokens that entered the decoder, where they are means of the tower's.
-    means: Option<Vec<Group>>,
+    /// Who knows what entered the decoder.
+    pub(super) chosen: Chosen,
     /// Class tokens in front of the features.
-    classes: usize,
+    pub(super) classes: usize,
     /// Where the tokens stand; `None` where they follow one another.
     pub places: Option<Places>,
+}
+
+/// Who knows what entered the decoder.
+#[derive(Debug, Clone)]
+pub(super) enum Chosen {
+    /// The device, which tells at the end of the prefill: some of the tower's tokens.
+    OnDevice,
+    /// Means of the tower's tokens.
+    Means(Vec<Group>),
+    /// The host: of a picture in tiles.
+    OnHost(EnteredTokens),
 }
 
 /// The comparison of windows.
@@ -59,22 +72,28 @@ pub struct EnteredTokens {
 /// A picture as the tower sees it, before a policy chooses from it.
 #[derive(Debug, Clone)]
 pub struct TowerFeatures {
+    pub(super) tiles: Vec<TileFeatures>,
+    /// The tiles, and the tokens that they are to be.
+    pub shape: PictureShape,
+}
+
+/// A tile as the tower sees it.
+#[derive(Debug, Clone)]
+pub(super) struct TileFeatures {
     /// `[classes + tokens, width]`
-    features: Tensor<2>,
+    pub features: Tensor<2>,
     /// The input of the layer whose attention names key tokens.
-    seen: Tensor<2>,
-    tower_tokens: TokenMap,
-    merge: Option<Merge>,
-    fingerprint: u64,
+    pub seen: Tensor<2>,
+    pub tower_tokens: TokenMap,
+    pub merge: Option<Merge>,
+    pub fingerprint: u64,
 }
 
 impl TowerFeatures {
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
-        [&self.features, &self.seen]
-            .map(|x| (x.shape().num_elements() * x.dtype().size()) as u64)
-            .iter()
-            .sum()
+        let tensors = self.tiles.iter().flat_map(|tile| [&tile.features, &tile.seen]);
+        tensors.map(|x| (x.shape().num_elements() * x.dtype().size()) as u64).sum()
     }
 }
 
@@ -95,29 +114,58 @@ impl VisionTower {
         pruning: &Pruning,
         decoder_layers: usize,
     ) -> Result<PrunedFeatures> {
-        self.admit(&self.look(pixels, pruning, decoder_layers)?, pruning, decoder_layers)
+        self.admit(&self.look(&[pixels], &self.square(), pruning, decoder_layers)?, pruning, decoder_layers)
     }
 
-    /// How many tokens merging has to leave, so that a budget can be hit; `None` where windows are not merged.
+    /// How many tokens merging has to leave of a picture, so that a budget can be hit; `None` where windows are not merged.
+    ///
+    /// Detail that is shrunk is interpolated between patches, and has no windows.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] for a budget that cannot be hit.
-    pub fn least_tokens(&self, pruning: &Pruning, decoder_layers: usize) -> Result<Option<usize>> {
+    pub fn least_tokens(
+        &self,
+        shape: &PictureShape,
+        pruning: &Pruning,
+        decoder_layers: usize,
+    ) -> Result<Option<usize>> {
         let rules = pruning.rules();
-        let patches = self.config.patches();
-        let sizes = rules.sizes(patches, patches, decoder_layers)?;
-        Ok(rules.merges().then(|| sizes.and_then(|sizes| sizes.first().copied()).unwrap_or(0)))
+        let sizes = rules.sizes(shape, shape.budgeted(), decoder_layers)?;
+        let merges = rules.merges() && !shape.is_shrunk();
+        Ok(merges.then(|| sizes.and_then(|sizes| sizes.first().copied()).unwrap_or(0)))
     }
 
-    /// Runs the tower, merging windows if the policy does: the part that policies share for which
+    /// The shape of a picture that is one square.
+    pub(super) fn square(&self) -> PictureShape {
+        let classes = match self.select {
+            FeatureSelect::Default => 0,
+            FeatureSelect::Full => self.classes(),
+        };
+        PictureShape::square(self.config.grid(), classes)
+    }
+
+    /// Runs the tower on every tile, merging windows if the policy does: the part that policies share for which
     /// [`least_tokens`](Self::least_tokens) is the same.
     ///
     /// # Errors
     ///
     /// As [`pruned_features`](Self::pruned_features).
-    pub fn look(&self, pixels: &[f32], pruning: &Pruning, decoder_layers: usize) -> Result<TowerFeatures> {
-        let least = self.least_tokens(pruning, decoder_layers)?;
+    pub fn look(
+        &self,
+        tiles: &[&[f32]],
+        shape: &PictureShape,
+        pruning: &Pruning,
+        decoder_layers: usize,
+    ) -> Result<TowerFeatures> {
+        let least = self.least_tokens(shape, pruning, decoder_layers)?;
+        // Each tile leaves its share.
+        let least = least.map(|least| (least * shape.patches_of_tile()).div_ceil(shape.budgeted()));
+        let tiles = tiles.iter().map(|pixels| self.look_at_tile(pixels, pruning, least));
+        Ok(TowerFeatures { tiles: tiles.collect::<Result<_>>()?, shape: shape.clone() })
+    }
+
+    fn look_at_tile(&self, pixels: &[f32], pruning: &Pruning, least: Option<usize>) -> Result<TileFeatures> {
         let mut state = self.embed(pixels);
         let mut tower_tokens = TokenMap::dense(self.config.patches());
         let (mut merge, mut done) = (None, 0);
@@ -132,10 +180,10 @@ impl VisionTower {
         let states = self.states(state, done);
         let seen = self.seen_by_class_attention(&states);
         let (features, fingerprint) = (self.select(states), fingerprint(pixels));
-        Ok(TowerFeatures { features, seen, tower_tokens, merge, fingerprint })
+        Ok(TileFeatures { features, seen, tower_tokens, merge, fingerprint })
     }
 
-    /// Lets the tokens in that the policy chooses.
+    /// Lets the tokens of a picture that is one square in that the policy chooses.
     ///
     /// # Errors
     ///
@@ -147,8 +195,9 @@ impl VisionTower {
         decoder_layers: usize,
     ) -> Result<PrunedFeatures> {
         let rules = pruning.rules();
-        let TowerFeatures { features, seen, tower_tokens, merge, fingerprint } = tower.clone();
-        let sizes = rules.sizes(self.config.patches(), tower_tokens.len(), decoder_layers)?;
+        let TowerFeatures { tiles, shape } = tower;
+        let TileFeatures { features, seen, tower_tokens, merge, fingerprint } = tiles[0].clone();
+        let sizes = rules.sizes(shape, tower_tokens.len(), decoder_layers)?;
         let count = sizes.as_ref().and_then(|sizes| sizes.first().copied()).unwrap_or(usize::MAX);
         let rows = features.dims()[0];
         let classes = rows - tower_tokens.len();
@@ -156,7 +205,7 @@ impl VisionTower {
         let entry = rules.enter(
             &TowerTokens {
                 features: features.clone().slice([classes..rows]),
-                grid: self.config.grid(),
+                grid: Size::square(shape.grid),
                 fingerprint,
                 class_attention: &class_attention,
                 variants: self.class_attention.variants(),
@@ -165,19 +214,28 @@ impl VisionTower {
         )?;
         let candidates = Candidates {
             is_key: flags(tower_tokens.len(), 0, &features.device()),
+            layers: rules.layers(shape, decoder_layers),
             sizes: sizes.map(|sizes| sizes.into_iter().skip(1).map(|size| size + classes).collect()),
             rows: None,
             score: None,
+            standing: None,
         };
         let of_rows = places(classes, tower_tokens.patches.iter().map(|patches| middle(patches)));
         // A tower that other rules ran may have its tokens in another order.
         let places = (pruning.keeps_places() && of_rows.is_sorted()).then(|| Places {
-            span: (classes + self.config.patches()) as u32,
+            span: shape.tokens() as u32,
             of_rows,
             entered: None,
         });
-        let picture =
-            PrunedFeatures { features, tower_tokens, candidates, merge, means: None, classes, places };
+        let picture = PrunedFeatures {
+            features,
+            tower_tokens,
+            candidates,
+            merge,
+            chosen: Chosen::OnDevice,
+            classes,
+            places,
+        };
         Ok(picture.enter(entry, count))
     }
 
@@ -235,7 +293,7 @@ impl PrunedFeatures {
                     let anchors = groups.iter().filter_map(|group| tower.get(group.anchor as usize));
                     places.of_rows = self::places(classes, anchors.map(|patches| middle(patches)));
                 }
-                self.means = Some(groups);
+                self.chosen = Chosen::Means(groups);
             }
         }
         // A class token, where the checkpoint shows it to the decoder, is protected.
@@ -246,6 +304,9 @@ impl PrunedFeatures {
 
     /// The tokens that entered the decoder, given what the device chose.
     pub fn entered(&self, admitted: &Admitted) -> EnteredTokens {
+        if let Chosen::OnHost(entered) = &self.chosen {
+            return entered.clone();
+        }
         let tower = &self.tower_tokens.patches;
         let chosen: Vec<usize> = match &admitted.rows {
             Some(rows) => rows.iter().map(|row| row.saturating_sub(self.classes)).collect(),
@@ -255,9 +316,9 @@ impl PrunedFeatures {
             group.members.iter().filter_map(|token| tower.get(*token as usize)).flatten().copied().collect()
         };
         let mut patches = vec![Vec::new(); self.classes];
-        match &self.means {
-            Some(groups) => patches.extend(groups.iter().map(all_of)),
-            None => patches.extend(chosen.iter().filter_map(|token| tower.get(*token).cloned())),
+        match &self.chosen {
+            Chosen::Means(groups) => patches.extend(groups.iter().map(all_of)),
+            _ => patches.extend(chosen.iter().filter_map(|token| tower.get(*token).cloned())),
         }
         let score = admitted.score.as_ref().map(|score| {
             let of_tokens = chosen.iter().filter_map(|token| score.get(*token).copied());
@@ -274,7 +335,7 @@ impl PrunedFeatures {
 }
 
 /// The patch in whose place a token of these stands.
-fn middle(patches: &[u32]) -> u32 {
+pub(super) fn middle(patches: &[u32]) -> u32 {
     patches.get(patches.len() / 2).copied().unwrap_or_default()
 }
 
@@ -284,21 +345,21 @@ fn places(classes: usize, patches: impl Iterator<Item = u32>) -> Vec<u32> {
 }
 
 /// The tokens of a priority above 0, the highest first.
-fn in_order(priority: &[f32]) -> Vec<usize> {
+pub(super) fn in_order(priority: &[f32]) -> Vec<usize> {
     let mut picks: Vec<usize> = (0..priority.len()).filter(|token| priority[*token] > 0.0).collect();
     picks.sort_by(|a, b| priority[*b].total_cmp(&priority[*a]));
     picks
 }
 
 /// Each token as the mean of its rows of `x`, behind `first` rows that stay as they are.
-fn means<'a>(x: &Tensor<2>, first: u32, groups: impl IntoIterator<Item = &'a [u32]>) -> Tensor<2> {
+pub(super) fn means<'a>(x: &Tensor<2>, first: u32, groups: impl IntoIterator<Item = &'a [u32]>) -> Tensor<2> {
     let (table, places) = member_table(first, groups);
     let tokens = table.len() / places;
     kernel::vision::window_merge(x, &kernel::integers(table, [tokens, places], &x.device()))
 }
 
 /// `count` times the same flag.
-fn flags(count: usize, flag: u32, device: &Device) -> Tensor<1, Int> {
+pub(super) fn flags(count: usize, flag: u32, device: &Device) -> Tensor<1, Int> {
     kernel::integers(vec![flag; count], [count], device)
 }
 

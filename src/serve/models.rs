@@ -51,7 +51,7 @@ fn model(shared: &Shared) -> Model {
         created: shared.started,
         owned_by: "mustdrop",
         context_length: shared.model.context_limit(),
-        image_tokens: shared.model.patches_and_depth().0,
+        image_tokens: shared.model.config.largest_picture().tokens(),
     }
 }
 

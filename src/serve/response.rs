@@ -128,7 +128,7 @@ impl Usage {
             prompt_tokens: report.prompt_tokens,
             completion_tokens: report.new_tokens,
             total_tokens: report.prompt_tokens + report.new_tokens,
-            image_tokens: finished.image_tokens,
+            image_tokens: report.dense_vision_tokens,
             image_tokens_kept: kept.unwrap_or(report.vision_tokens),
         }
     }

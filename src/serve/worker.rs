@@ -45,8 +45,6 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub report: Report,
-    /// Patches of all pictures of the conversation.
-    pub image_tokens: usize,
     /// The time in line.
     pub queued: Duration,
 }
@@ -98,7 +96,6 @@ impl Worker {
     ) -> Result<()> {
         let Conversation { turns, rules, pruning } = conversation;
         let mut allowance = Allowance::new(self.max_pixels);
-        let mut pictures = 0;
         let mut shown = Vec::with_capacity(turns.len());
         for (role, said) in turns {
             let mut parts = Vec::with_capacity(said.len());
@@ -108,10 +105,7 @@ impl Worker {
                 }
                 parts.push(match piece {
                     Said::Text(text) => Part::Text(text),
-                    Said::Image(bytes, origin) => {
-                        pictures += 1;
-                        Part::Image(allowance.decode(&bytes, origin)?)
-                    }
+                    Said::Image(bytes, origin) => Part::Image(allowance.decode(&bytes, origin)?),
                 });
             }
             shown.push((role, parts));
@@ -130,9 +124,8 @@ impl Worker {
             }
         }
         if is_heard {
-            let image_tokens = pictures * self.model.patches_and_depth().0;
             let report = answer.report().clone();
-            drop(events.send(Progress::Done(Box::new(Finished { report, image_tokens, queued }))));
+            drop(events.send(Progress::Done(Box::new(Finished { report, queued }))));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use crate::{
     drop::token_map::Group,
     error::{Error, Result},
     kernel::{self, vision},
+    tiling::PictureShape,
 };
 
 /// The most tokens whose likeness to one another is one buffer that every adapter binds: 128 MiB.
@@ -20,9 +21,9 @@ pub(super) struct Coverage {
 }
 
 impl Policy for Coverage {
-    fn sizes(&self, patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
-        check(tokens)?;
-        at_once(self.keep, patches, tokens)
+    fn sizes(&self, picture: &PictureShape, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
+        check(picture)?;
+        at_once(self.keep, picture, tokens)
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
@@ -34,12 +35,13 @@ impl Policy for Coverage {
     }
 }
 
-/// Refuses pictures of more tokens than can be compared with each other at once.
+/// Refuses pictures of which a tile has more tokens than can be compared with each other at once.
 ///
 /// # Errors
 ///
 /// [`Error::Argument`] saying how many can.
-pub(super) fn check(tokens: usize) -> Result<()> {
+pub(super) fn check(picture: &PictureShape) -> Result<()> {
+    let tokens = picture.patches_of_tile();
     if tokens <= MOST_TOKENS {
         return Ok(());
     }

@@ -1,7 +1,10 @@
 //! FastV (Chen et al., arXiv 2403.06764): one filter behind an early layer of the decoder.
 
 use super::{AskedRows, Keep, Policy};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    tiling::PictureShape,
+};
 
 /// The paper's layer, counted from 0.
 const LAYER: usize = 2;
@@ -30,14 +33,15 @@ impl FastV {
 }
 
 impl Policy for FastV {
-    fn layers(&self, patches: usize, depth: usize) -> Vec<usize> {
-        let budget = self.keep.and_then(|keep| keep.tokens(patches).ok());
-        budget.filter(|_| depth > 1).map(|budget| self.filter(budget, patches, depth).0).into_iter().collect()
+    fn layers(&self, picture: &PictureShape, depth: usize) -> Vec<usize> {
+        let budget = self.keep.and_then(|keep| keep.tokens_of(picture).ok());
+        let layer = |budget| self.filter(budget, picture.budgeted(), depth).0;
+        budget.filter(|_| depth > 1).map(layer).into_iter().collect()
     }
 
-    fn sizes(&self, patches: usize, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>> {
+    fn sizes(&self, picture: &PictureShape, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>> {
         let Some(keep) = self.keep else { return Ok(None) };
-        let (_, behind) = self.filter(keep.tokens(patches)?, tokens, depth);
+        let (_, behind) = self.filter(keep.tokens_of(picture)?, tokens, depth);
         if behind > 0 && depth > 1 {
             return Ok(Some(vec![tokens, behind]));
         }

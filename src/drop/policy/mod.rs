@@ -13,7 +13,11 @@ mod visionzip;
 use burn::tensor::Tensor;
 
 use super::{Keep, Pruning, named, token_map::Group};
-use crate::{error::Result, kernel::variants::Variants};
+use crate::{
+    error::Result,
+    kernel::variants::Variants,
+    tiling::{PictureShape, Size},
+};
 
 /// The names of the policies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -88,9 +92,8 @@ pub trait Policy: std::fmt::Debug {
         false
     }
 
-    /// Decoder layers behind which tokens are dropped, ascending, for pictures of `patches` patches in a decoder of
-    /// `depth` layers.
-    fn layers(&self, _patches: usize, _depth: usize) -> Vec<usize> {
+    /// Decoder layers behind which tokens of a picture of this shape are dropped, ascending, in a decoder of `depth` layers.
+    fn layers(&self, _picture: &PictureShape, _depth: usize) -> Vec<usize> {
         Vec::new()
     }
 
@@ -100,7 +103,7 @@ pub trait Policy: std::fmt::Debug {
     /// # Errors
     ///
     /// [`Error::Argument`](crate::Error::Argument) for a budget that the policy cannot hit.
-    fn sizes(&self, patches: usize, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>>;
+    fn sizes(&self, picture: &PictureShape, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>>;
 
     /// Which of the tower's tokens enter the decoder; `count` is the first of [`sizes`](Self::sizes).
     ///
@@ -109,6 +112,11 @@ pub trait Policy: std::fmt::Debug {
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     fn enter(&self, _tower: &TowerTokens<'_>, _count: usize) -> Result<Entry> {
         Ok(Entry::All)
+    }
+
+    /// How many of so many tokens that enter a picture in tiles are protected, where they are picked one by one.
+    fn protected(&self, _entering: usize) -> usize {
+        0
     }
 
     /// The text rows whose attention is asked for behind a layer.
@@ -123,8 +131,8 @@ pub trait Policy: std::fmt::Debug {
 }
 
 /// The sizes of a policy that lets in what the budget has, and drops nothing later.
-fn at_once(keep: Option<Keep>, patches: usize, tokens: usize) -> Result<Option<Vec<usize>>> {
-    keep.map(|keep| Ok(vec![keep.tokens(patches)?.min(tokens)])).transpose()
+fn at_once(keep: Option<Keep>, picture: &PictureShape, tokens: usize) -> Result<Option<Vec<usize>>> {
+    keep.map(|keep| Ok(vec![keep.tokens_of(picture)?.min(tokens)])).transpose()
 }
 
 /// The index of the highest value, the first of equals; 0 if there is none.
@@ -132,12 +140,12 @@ fn highest(values: &[f32]) -> usize {
     (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 
-/// What a policy sees of a picture behind the vision tower.
+/// What a policy sees of a picture, or of one of its tiles, behind the vision tower.
 pub struct TowerTokens<'a> {
     /// `[tokens, width]`
     pub features: Tensor<2>,
-    /// Patches along a side.
-    pub grid: usize,
+    /// Rows and columns of patches, where no windows are merged.
+    pub grid: Size,
     /// A number that depends on the picture's pixels alone.
     pub fingerprint: u64,
     /// Computes the attention of `[CLS]` to each token, `[tokens]`; of all tokens on average, where a tower has none.
@@ -226,7 +234,7 @@ impl Pruning {
 struct Everything;
 
 impl Policy for Everything {
-    fn sizes(&self, _patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
+    fn sizes(&self, _picture: &PictureShape, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
         Ok(Some(vec![tokens]))
     }
 }

@@ -4,6 +4,7 @@ use super::{Entry, Importance, Policy, Score, TowerTokens, coverage};
 use crate::{
     drop::{Pruning, budget, vision::key_tokens},
     error::Result,
+    tiling::PictureShape,
 };
 
 /// The paper's method, by thresholds or under a budget.
@@ -19,23 +20,23 @@ impl Policy for MustDrop {
         self.0.evict
     }
 
-    fn layers(&self, _patches: usize, depth: usize) -> Vec<usize> {
+    fn layers(&self, _picture: &PictureShape, depth: usize) -> Vec<usize> {
         if self.0.filter { self.0.layers(depth) } else { Vec::new() }
     }
 
-    fn sizes(&self, patches: usize, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>> {
+    fn sizes(&self, picture: &PictureShape, tokens: usize, depth: usize) -> Result<Option<Vec<usize>>> {
         let Some(keep) = self.0.keep else { return Ok(None) };
         if self.0.admits_by_coverage() {
-            coverage::check(tokens)?;
+            coverage::check(picture)?;
         }
-        let (budget, layers) = (keep.tokens(patches)?, self.layers(patches, depth));
-        Ok(Some(budget::schedule(budget, patches, tokens, depth, &layers, self.0.admit)))
+        let (budget, layers) = (keep.tokens_of(picture)?, self.layers(picture, depth));
+        Ok(Some(budget::schedule(budget, picture.budgeted(), tokens, depth, &layers, self.0.admit)))
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {
         let [tokens, _] = tower.features.dims();
         if self.0.admits_by_coverage() {
-            let protected = key_tokens(self.0.keep_rate, count.min(tokens));
+            let protected = self.protected(count.min(tokens));
             // Where all enter, only the protected ones have to be known.
             let picks = if count < tokens { count } else { protected };
             return Ok(Entry::Highest { score: coverage::picks(tower, picks), protected });
@@ -46,6 +47,10 @@ impl Policy for MustDrop {
         }
         let protected = key_tokens(self.0.keep_rate, tokens);
         Ok(Entry::Highest { score: Score::ClassAttention((tower.class_attention)()), protected })
+    }
+
+    fn protected(&self, entering: usize) -> usize {
+        key_tokens(self.0.keep_rate, entering)
     }
 
     fn importance(&self) -> Importance {

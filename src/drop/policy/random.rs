@@ -4,7 +4,7 @@ use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Entry, Keep, Policy, TowerTokens, at_once};
-use crate::{drop::token_map::Group, error::Result};
+use crate::{drop::token_map::Group, error::Result, tiling::PictureShape};
 
 /// Draws as many patches as the budget has, other ones for each picture and seed.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub(super) struct Random {
 }
 
 impl Policy for Random {
-    fn sizes(&self, patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
-        at_once(self.keep, patches, tokens)
+    fn sizes(&self, picture: &PictureShape, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
+        at_once(self.keep, picture, tokens)
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::{Entry, Keep, Policy, TowerTokens, at_once, highest};
-use crate::{drop::token_map::Group, error::Result, kernel};
+use crate::{drop::token_map::Group, error::Result, kernel, tiling::PictureShape};
 
 /// The paper's shares at 64 tokens: 54 dominant ones and 10 means.
 const MEANS_OF_64: usize = 10;
@@ -18,8 +18,8 @@ pub(super) struct VisionZip {
 }
 
 impl Policy for VisionZip {
-    fn sizes(&self, patches: usize, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
-        at_once(self.keep, patches, tokens)
+    fn sizes(&self, picture: &PictureShape, tokens: usize, _depth: usize) -> Result<Option<Vec<usize>>> {
+        at_once(self.keep, picture, tokens)
     }
 
     fn enter(&self, tower: &TowerTokens<'_>, count: usize) -> Result<Entry> {

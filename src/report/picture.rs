@@ -1,0 +1,148 @@
+//! What became of one picture's tokens.
+
+use serde::Serialize;
+
+use crate::{
+    config::VisionConfig,
+    drop::prefill::{Admitted, FilterStep},
+    image::Placement,
+    model::PrunedFeatures,
+    tiling::PictureShape,
+};
+
+/// What became of one picture's tokens.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PictureReport {
+    /// Patches along a side of the model's square.
+    pub grid: usize,
+    /// Side of the square that the patches cover, in pixels of the model's square.
+    pub side: usize,
+    /// Where the square lies in the picture; the base, where there are more.
+    pub placement: Placement,
+    /// Every square that the tower saw, the base first.
+    pub tiles: Vec<TileReport>,
+    /// Tokens of the picture if none were dropped.
+    pub dense_tokens: usize,
+    /// Merged windows (row-major, one tile after the other), most similar first in each tile.
+    pub merged_windows: Vec<usize>,
+    /// The mean cosine within each window; empty where none were compared.
+    pub window_similarity: Vec<f32>,
+    /// Tokens in the tower behind the merge.
+    pub tower_tokens: usize,
+    /// The patches (raster indices, one tile after the other) of each token that entered the decoder: none of a newline.
+    pub tokens: Vec<Vec<u32>>,
+    /// The same as places in tiles and in the picture.
+    pub places: Vec<Vec<PatchPlace>>,
+    /// The attention of `[CLS]` to each of them; empty where it was not asked for.
+    pub class_attention: Vec<f32>,
+    /// Those that were picked because they cover the picture, the first pick first: all that entered, but where every token
+    /// enters, the protected ones alone. Empty where tokens were admitted in another way, or became means.
+    pub picks: Vec<usize>,
+    /// Indices of the protected tokens.
+    pub key_tokens: Vec<usize>,
+    /// The tokens that went on behind each pruning layer.
+    pub kept: Vec<Kept>,
+}
+
+/// A square that the tower saw.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TileReport {
+    /// Where it lies in the picture.
+    pub placement: Placement,
+    /// Its tokens in the tower behind the merge.
+    pub tokens: usize,
+}
+
+/// Where a patch lies.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PatchPlace {
+    /// Among [`PictureReport::tiles`].
+    pub tile: usize,
+    /// Its row in the tile, in patches.
+    pub row: usize,
+    /// Its column.
+    pub column: usize,
+    /// Left, top, right and bottom edge, in pixels of the picture: beyond its edges where the tile has a margin.
+    pub pixels: [f64; 4],
+}
+
+/// The tokens that went on behind a layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// The layer, counted from 0.
+    pub layer: usize,
+    /// Indices among the tokens that entered the decoder, ascending.
+    pub tokens: Vec<usize>,
+    /// How important each token was that was still there, dropped ones included.
+    pub importance: Vec<f32>,
+}
+
+impl PictureReport {
+    /// The report on picture `number` of a pass with these filters.
+    pub(crate) fn new(
+        pruned: &PrunedFeatures,
+        admitted: &Admitted,
+        vision: &VisionConfig,
+        (shape, placements): (&PictureShape, &[Placement]),
+        number: usize,
+        steps: &[FilterStep],
+    ) -> Self {
+        let entered = pruned.entered(admitted);
+        let mut alive: Vec<usize> = (0..entered.tokens.len()).collect();
+        let mut kept = Vec::new();
+        for step in steps {
+            if let Some(stayed) = step.kept.get(number) {
+                alive = stayed.iter().map(|token| alive[*token]).collect();
+                let importance = step.importance.get(number).cloned().unwrap_or_default();
+                kept.push(Kept { layer: step.layer, tokens: alive.clone(), importance });
+            }
+        }
+        let (merged_windows, window_similarity) =
+            pruned.merge.clone().map_or_else(Default::default, |merge| (merge.windows, merge.similarity));
+        let in_tile = |tile: usize| {
+            let is_there =
+                |patches: &&Vec<u32>| patches.first().is_some_and(|patch| shape.place(*patch).0 == tile);
+            pruned.tower_tokens.patches.iter().filter(is_there).count()
+        };
+        let tiles: Vec<TileReport> = placements
+            .iter()
+            .enumerate()
+            .map(|(tile, placement)| TileReport { placement: *placement, tokens: in_tile(tile) })
+            .collect();
+        let place = |patch: &u32| {
+            let (tile, row, column) = shape.place(*patch);
+            let side = vision.patch_size as f64;
+            let pixels = placements.get(tile).map_or([0.0; 4], |placement| {
+                let (left, top) = (column as f64 * side, row as f64 * side);
+                placement.pixels([left, top, left + side, top + side])
+            });
+            PatchPlace { tile, row, column, pixels }
+        };
+        Self {
+            grid: shape.grid,
+            side: vision.covered_side(),
+            placement: placements[0],
+            tiles,
+            dense_tokens: shape.budgeted(),
+            places: entered.tokens.patches.iter().map(|token| token.iter().map(place).collect()).collect(),
+            tower_tokens: pruned.tower_tokens.len(),
+            merged_windows,
+            window_similarity,
+            tokens: entered.tokens.patches,
+            class_attention: entered.class_attention.unwrap_or_default(),
+            picks: entered.picks.unwrap_or_default(),
+            key_tokens: admitted.key_tokens.clone(),
+            kept,
+        }
+    }
+
+    /// Tokens that decoder layer `layer` computes.
+    pub(super) fn computed_in(&self, layer: usize) -> usize {
+        let before = self.kept.iter().rev().find(|kept| kept.layer < layer);
+        before.map_or(self.tokens.len(), |kept| kept.tokens.len())
+    }
+}

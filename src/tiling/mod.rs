@@ -1,0 +1,120 @@
+//! How a picture of any shape becomes squares for the vision tower, and tokens for the decoder.
+//!
+//! LLaVA 1.5 looks at one square. LLaVA-NeXT and LLaVA-OneVision look at the whole picture squeezed to a square, the *base*, and
+//! at its *detail*: the picture in the best of a list of resolutions, cut into tiles of the same square. What tokens this makes
+//! follows from the picture's size alone: [`PictureShape`].
+
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+mod cells;
+mod resolution;
+mod shape;
+
+pub use cells::{Cell, Kind, Region};
+pub use shape::{Detail, Newlines, PictureShape};
+
+/// Height and width, in pixels unless something else is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Size {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl FromStr for Size {
+    type Err = Error;
+
+    /// Width, `x`, height.
+    fn from_str(text: &str) -> Result<Self> {
+        let side = |text: &str| text.parse().ok().filter(|side| (1..=MAX_SIDE).contains(side));
+        let size =
+            text.split_once(['x', 'X']).and_then(|(width, height)| Some((side(width)?, side(height)?)));
+        let expected = || format!("width x height, each from 1 to {MAX_SIDE}, such as 1280x720");
+        let (width, height) = size.ok_or_else(|| Error::argument("--picture", expected(), text))?;
+        Ok(Self { height, width })
+    }
+}
+
+/// The longest side that a picture may have.
+const MAX_SIDE: usize = 65_535;
+
+impl Size {
+    /// A square.
+    pub fn square(side: usize) -> Self {
+        Self { height: side, width: side }
+    }
+
+    /// Height times width.
+    pub fn area(self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// How a model looks at pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tiling {
+    /// As one square (LLaVA 1.5).
+    Square,
+    /// As a base, and in detail as tiles (LLaVA-NeXT, LLaVA-OneVision).
+    AnyResolution(AnyResolution),
+}
+
+/// What decides the tiles of a picture, and the tokens behind them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnyResolution {
+    /// The resolutions of the detail (`image_grid_pinpoints`): multiples of the tower's square.
+    pub pinpoints: Vec<Size>,
+    /// Detail of clearly more tokens than so many tiles have is shrunk to about that (`anyres_max_9`).
+    pub most_tiles: Option<usize>,
+    /// Whether several pictures in a prompt are one padded square each (OneVision).
+    pub several_are_squares: bool,
+}
+
+impl Tiling {
+    /// The shape of a picture of this size, of which the tower sees squares of `side` pixels as `grid` x `grid` patches;
+    /// `alone` says whether it is the only one in the prompt.
+    ///
+    /// `classes` are the class tokens that enter the decoder with the patches of a square.
+    pub fn shape(
+        &self,
+        picture: Size,
+        (side, grid, classes): (usize, usize, usize),
+        alone: bool,
+    ) -> PictureShape {
+        match self {
+            Self::Square => PictureShape::square(grid, classes),
+            Self::AnyResolution(rules) if rules.several_are_squares && !alone => {
+                PictureShape { newlines: Newlines::Last, ..PictureShape::square(grid, 0) }
+            }
+            Self::AnyResolution(rules) => {
+                let best = resolution::best(picture, &rules.pinpoints).unwrap_or(Size::square(side));
+                let detail = Detail::new(picture, best, (side, grid), rules.most_tiles);
+                PictureShape {
+                    detail: Some(detail),
+                    newlines: Newlines::Rows,
+                    ..PictureShape::square(grid, 0)
+                }
+            }
+        }
+    }
+
+    /// The shape of the most tokens that any picture may have.
+    pub fn largest(&self, (side, grid, classes): (usize, usize, usize)) -> PictureShape {
+        let pinpoints = match self {
+            Self::Square => &[],
+            Self::AnyResolution(rules) => rules.pinpoints.as_slice(),
+        };
+        // A picture of exactly a resolution fills it.
+        let shapes = pinpoints.iter().map(|size| self.shape(*size, (side, grid, classes), true));
+        let largest = shapes.max_by_key(PictureShape::tokens);
+        largest.unwrap_or_else(|| self.shape(Size::square(side), (side, grid, classes), true))
+    }
+
+    /// Whether how a picture is looked at depends on the others in a prompt.
+    pub fn depends_on_others(&self) -> bool {
+        matches!(self, Self::AnyResolution(rules) if rules.several_are_squares)
+    }
+}

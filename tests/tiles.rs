@@ -1,0 +1,268 @@
+//! Dropping tokens in every family: of pictures in tiles, each with its newlines, and of pictures that are one square.
+
+use mustdrop::{
+    DeviceSelect, GenerationOptions, Llava, Part, Pruning, Report, WeightFormat,
+    drop::{Admit, Keep, PolicyName, Preset, Turns},
+    report::PictureReport,
+};
+
+use crate::common::{DEVICES, golden};
+
+const SQUARE: [&str; 4] =
+    ["llava_qwen2_siglip", "llava_mistral_window", "llava_llama3_clip", "llava_llama31_clip"];
+const TILED: [&str; 3] = ["llava_next_mistral", "llava_next_vicuna", "llava_onevision_qwen2"];
+
+fn load(name: &str, device: &DeviceSelect) -> Llava {
+    let builder = Llava::builder(golden("family").join(name)).device(device.clone());
+    builder.weights(WeightFormat::F32).build().expect("a model")
+}
+
+fn part(name: &str, picture: &str) -> Part {
+    Part::image_path(golden("family").join(name).join(picture)).expect("a picture")
+}
+
+/// The answer to a question about pictures, and its account.
+fn ask(
+    model: &Llava,
+    name: &str,
+    pictures: &[&str],
+    pruning: Option<Pruning>,
+    tokens: usize,
+) -> (String, Report) {
+    let mut options = GenerationOptions::default();
+    options.max_new_tokens = tokens;
+    let mut chat = model.chat().options(options);
+    if let Some(pruning) = pruning {
+        chat = chat.pruning(pruning);
+    }
+    let pictures = pictures.iter().map(|picture| part(name, picture));
+    let mut answer = chat.ask(pictures.chain([Part::text("What is in the picture?")])).expect("an answer");
+    let said = answer.complete().expect("a complete answer");
+    (said, answer.report().clone())
+}
+
+fn keep(tokens: usize) -> Pruning {
+    Pruning::mustdrop().keep(Keep::Tokens(tokens))
+}
+
+/// A budget for each way to choose, and the paper's thresholds.
+fn ways() -> Vec<Pruning> {
+    let mut by_class = keep(14);
+    by_class.admit = Admit::Class;
+    let mut merging = keep(14);
+    merging.merge = Some(true);
+    merging.similarity_threshold = -1.0;
+    let mut reference = Pruning::reference().preset(Preset::Retain64);
+    reference.similarity_threshold = 0.2;
+    let others = [PolicyName::Random, PolicyName::Pool, PolicyName::VisionZip, PolicyName::CoverageMeans];
+    let others = others.map(|policy| Pruning::policy(policy).keep(Keep::Tokens(14)));
+    let fastv = Pruning::policy(PolicyName::FastV).keep(Keep::Share(0.8));
+    let paper = Pruning::mustdrop().preset(Preset::Retain64);
+    [keep(14), by_class, merging, reference, fastv, paper].into_iter().chain(others).collect()
+}
+
+/// Asserts that newlines stand behind a token of their row alone, among those that entered and behind every filter.
+fn assert_newlines(picture: &PictureReport, what: &str) {
+    let all: Vec<usize> = (0..picture.tokens.len()).collect();
+    let sets = std::iter::once(&all).chain(picture.kept.iter().map(|kept| &kept.tokens));
+    for set in sets.filter(|_| picture.tiles.len() > 1) {
+        for (before, token) in std::iter::once(None).chain(set.iter().map(Some)).zip(set) {
+            if picture.places[*token].is_empty() {
+                let before = before.expect("a token in front of the first newline");
+                let place = picture.places[*before].first().expect("no newline behind a newline");
+                assert!(place.tile > 0, "{what}: the base has no newline");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_dropped_is_the_dense_answer() {
+    for device in &DEVICES {
+        for name in SQUARE.iter().chain(&TILED) {
+            let model = load(name, device);
+            for pictures in [&["wide.png"][..], &["photo.jpg"], &["wide.png", "tall.png"]] {
+                let (dense, report) = ask(&model, name, pictures, None, 8);
+                assert_eq!(report.vision_tokens, report.dense_vision_tokens);
+                let all = Pruning::mustdrop().keep(Keep::Share(1.0));
+                for rules in [Pruning::none(), Pruning::policy(PolicyName::None), all] {
+                    let (found, report) = ask(&model, name, pictures, Some(rules), 8);
+                    assert_eq!(found, dense, "{name} on {device}, {pictures:?}");
+                    let pruning = report.pruning.expect("an account");
+                    assert_eq!(pruning.flops, pruning.dense_flops);
+                    assert!(pruning.vision_tokens_per_layer.iter().all(|n| *n == report.dense_vision_tokens));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_budget_is_kept_newlines_included() {
+    for name in TILED {
+        let model = load(name, &DeviceSelect::Cpu);
+        for picture in ["wide.png", "photo.jpg", "square.png"] {
+            let most = ask(&model, name, &[picture], None, 1).1.dense_vision_tokens;
+            for budget in 1..=most {
+                let (_, report) = ask(&model, name, &[picture], Some(keep(budget)), 1);
+                let pruning = report.pruning.expect("an account");
+                let what = format!("{name}, {picture}, {budget} of {most}");
+                assert!((pruning.mean_vision_tokens - budget as f64).abs() < 1.0, "{what}: {pruning:?}");
+                assert_newlines(&pruning.pictures[0], &what);
+                assert_eq!(pruning.pictures[0].tokens.len(), report.vision_tokens, "{what}");
+            }
+            // What lets all in at once hits a budget to the token.
+            for policy in
+                [PolicyName::Random, PolicyName::VisionZip, PolicyName::Coverage, PolicyName::CoverageMeans]
+            {
+                for budget in [1, 2, 7, 20, most - 1, most] {
+                    let rules = Pruning::policy(policy).keep(Keep::Tokens(budget));
+                    let (_, report) = ask(&model, name, &[picture], Some(rules), 1);
+                    let what = format!("{name}, {picture}, {policy}, {budget} of {most}");
+                    assert_eq!(report.vision_tokens, budget, "{what}");
+                    assert_newlines(&report.pruning.expect("an account").pictures[0], &what);
+                }
+            }
+        }
+        // More than there are is all; more than any picture has is an error.
+        let most = ask(&model, name, &["photo.jpg"], None, 1).1.dense_vision_tokens;
+        let (_, report) = ask(&model, name, &["photo.jpg"], Some(keep(most + 1)), 1);
+        assert_eq!(report.vision_tokens, most);
+        assert!(model.check(&keep(100_000)).is_err());
+    }
+}
+
+#[test]
+fn both_paths_keep_the_same_tokens() {
+    for name in SQUARE.iter().chain(&TILED) {
+        let models = DEVICES.each_ref().map(|device| load(name, device));
+        for pictures in [&["wide.png"][..], &["photo.jpg"], &["tall.png", "wide.png"]] {
+            for (number, rules) in ways().into_iter().enumerate() {
+                let [cpu, gpu] = models.each_ref().map(|model| {
+                    let (said, report) = ask(model, name, pictures, Some(rules.clone()), 6);
+                    (said, report.pruning.expect("an account"), report.kv_rows_per_layer)
+                });
+                let what = format!("{name}, {pictures:?}, way {number}");
+                assert_eq!((&cpu.0, &cpu.2), (&gpu.0, &gpu.2), "{what}");
+                for (cpu, gpu) in cpu.1.pictures.iter().zip(&gpu.1.pictures) {
+                    assert_eq!((&cpu.tokens, &cpu.key_tokens), (&gpu.tokens, &gpu.key_tokens), "{what}");
+                    assert_eq!(cpu.merged_windows, gpu.merged_windows, "{what}");
+                    let kept = |picture: &PictureReport| -> Vec<Vec<usize>> {
+                        picture.kept.iter().map(|kept| kept.tokens.clone()).collect()
+                    };
+                    assert_eq!(kept(cpu), kept(gpu), "{what}");
+                    assert_newlines(cpu, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pictures_in_another_order_are_admitted_alike() {
+    for name in SQUARE.iter().chain(&TILED) {
+        let model = load(name, &DeviceSelect::Cpu);
+        for rules in ways() {
+            let admitted = |pictures: &[&str]| -> Vec<_> {
+                let pruning =
+                    ask(&model, name, pictures, Some(rules.clone()), 1).1.pruning.expect("an account");
+                pruning
+                    .pictures
+                    .into_iter()
+                    .map(|picture| (picture.tokens, picture.key_tokens, picture.picks))
+                    .collect()
+            };
+            let mut turned = admitted(&["tall.png", "wide.png"]);
+            turned.reverse();
+            assert_eq!(admitted(&["wide.png", "tall.png"]), turned, "{name}, {rules:?}");
+        }
+    }
+}
+
+#[test]
+fn stages_work_tile_by_tile() {
+    for (name, picture) in [(TILED[0], "wide.png"), (TILED[1], "square.png"), (TILED[2], "tall.png")] {
+        let model = load(name, &DeviceSelect::Cpu);
+        let mut rules = Pruning::mustdrop().thresholds(0.02, 0.02);
+        let dense = ask(&model, name, &[picture], None, 1).1;
+        rules.merge = Some(false);
+        let (_, report) = ask(&model, name, &[picture], Some(rules.clone()), 1);
+        let seen = &report.pruning.as_ref().expect("an account").pictures[0];
+        // Key tokens: the paper's share of what each tile shows.
+        for tile in 0..seen.tiles.len() {
+            let of_tile = |token: &&Vec<mustdrop::report::PatchPlace>| {
+                token.first().is_some_and(|place| place.tile == tile)
+            };
+            let tokens = seen.places.iter().filter(of_tile).count();
+            let keys = seen.key_tokens.iter().map(|key| &seen.places[*key]).filter(of_tile).count();
+            assert_eq!(keys, (0.08 * tokens as f64).ceil() as usize, "{name}, tile {tile}");
+        }
+        assert_eq!(seen.tokens.len(), dense.vision_tokens, "all enter");
+        let last = seen.kept.last().expect("a filter");
+        assert!(last.tokens.len() < seen.tokens.len(), "{name}: the filter drops tokens");
+        let text = dense.prompt_tokens - dense.vision_tokens;
+        assert!(report.kv_rows_per_layer.contains(&(text + last.tokens.len())), "{name}: caches are cut");
+
+        rules.merge = Some(true);
+        rules.similarity_threshold = -1.0;
+        let (_, report) = ask(&model, name, &[picture], Some(rules), 1);
+        let merged = &report.pruning.as_ref().expect("an account").pictures[0];
+        let windows = seen.grid.div_ceil(3).pow(2);
+        assert!(merged.tiles.iter().all(|tile| tile.tokens == windows), "{name}: every window of every tile");
+        assert!(merged.tokens.len() < seen.tokens.len(), "{name}: fewer enter");
+        assert_newlines(merged, name);
+    }
+}
+
+#[test]
+fn later_questions_find_tiles_as_turns_say() {
+    for name in TILED {
+        for turns in [Turns::Pin, Turns::Requery] {
+            let mut answers = DEVICES.each_ref().map(|device| {
+                let model = load(name, device);
+                let mut rules = keep(12);
+                rules.turns = turns;
+                let mut options = GenerationOptions::default();
+                options.max_new_tokens = 5;
+                let mut chat = model.chat().options(options).pruning(rules);
+                let mut said = Vec::new();
+                for (picture, question) in [
+                    (Some("wide.png"), "What is this?"),
+                    (None, "Which colour?"),
+                    (Some("tall.png"), "And this?"),
+                ] {
+                    let picture = picture.map(|picture| part(name, picture));
+                    let mut answer =
+                        chat.ask(picture.into_iter().chain([Part::text(question)])).expect("an answer");
+                    said.push((
+                        answer.complete().expect("whole"),
+                        answer.report().vision_tokens,
+                        answer.report().kv_rows_per_layer.clone(),
+                    ));
+                }
+                said
+            });
+            let gpu = answers[1].split_off(0);
+            assert_eq!(answers[0], gpu, "{name}, {turns:?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_picture_changes_how_one_vision_looks_at_the_first() {
+    let name = TILED[2];
+    let model = load(name, &DeviceSelect::Cpu);
+    let mut options = GenerationOptions::default();
+    options.max_new_tokens = 6;
+    let mut chat = model.chat().options(options);
+    let alone = {
+        let mut answer = chat.ask([part(name, "wide.png"), Part::text("What is this?")]).expect("an answer");
+        answer.complete().expect("whole");
+        answer.report().vision_tokens
+    };
+    let mut answer = chat.ask([part(name, "tall.png"), Part::text("And this?")]).expect("an answer");
+    answer.complete().expect("whole");
+    // 4 x 4 patches and a newline each.
+    assert_eq!((answer.report().vision_tokens, answer.report().reused_tokens), (2 * 17, 0));
+    assert!(alone > 2 * 17);
+}
