@@ -226,7 +226,7 @@ impl LlavaBuilder {
         let Self { files, options } = self;
         let files = files?;
         let config = ModelConfig::from_files(&files)?;
-        let tokenizer = Tokenizer::from_files(&files, config.image_token)?;
+        let tokenizer = Tokenizer::from_files(&files, config.image_token)?.without_videos(config.video_token);
         let mut preprocessor = config::preprocessor(&files, &config)?;
         match options.fit {
             None => {}

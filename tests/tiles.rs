@@ -1,9 +1,12 @@
 //! Dropping tokens in every family: of pictures in tiles, each with its newlines, and of pictures that are one square.
 
+use std::fs;
+
 use mustdrop::{
-    DeviceSelect, GenerationOptions, Llava, Part, Pruning, Report, WeightFormat,
+    DeviceSelect, GenerationOptions, Llava, Part, Picture, Pruning, Report, WeightFormat,
+    config::Shape,
     drop::{Admit, Keep, PolicyName, Preset, Turns},
-    report::PictureReport,
+    report::{PictureReport, decoder_flops},
 };
 
 use crate::common::{DEVICES, golden};
@@ -244,6 +247,116 @@ fn later_questions_find_tiles_as_turns_say() {
             });
             let gpu = answers[1].split_off(0);
             assert_eq!(answers[0], gpu, "{name}, {turns:?}");
+        }
+    }
+}
+
+/// The paper's row of LLaVA-NeXT: of 2,880 tokens 320 are left, and with them 11.5 % of the operations of the prefill.
+#[test]
+fn a_seven_billion_decoder_saves_what_the_paper_says() {
+    let config = Shape::NextVicuna7b.config().expect("known");
+    let picture = config.largest_picture();
+    // The published count has no newlines.
+    assert_eq!(picture.content(), 2_880);
+    let layers = config.text.num_hidden_layers;
+    let share = |text: usize| {
+        let of = |tokens: usize| decoder_flops(&config, &vec![tokens; layers], text);
+        of(320) / of(2_880)
+    };
+    // By hand, a layer: 4 n 4096^2 + 2 n^2 4096 + 3 n 4096 11008.
+    let by_hand = |n: f64| 4.0 * n * 4096.0 * 4096.0 + 2.0 * n * n * 4096.0 + 3.0 * n * 4096.0 * 11_008.0;
+    assert!((share(0) - by_hand(320.0) / by_hand(2_880.0)).abs() < 1e-12);
+    assert!((share(0) - 0.1008).abs() < 1e-4, "{}", share(0));
+    // A question of some 50 tokens makes it the published 11.5 %.
+    assert!((share(50) - 0.115).abs() < 1e-3, "{}", share(50));
+
+    // A budget has the same operations, and a cache of a ninth.
+    let rules = keep(320).rules();
+    let sizes = rules.sizes(&picture, picture.budgeted(), layers).expect("a plan").expect("sizes");
+    let filter = rules.layers(&picture, layers)[0];
+    let entered = sizes[0] * (filter + 1) + sizes[1] * (layers - filter - 1);
+    assert!(entered.abs_diff(320 * layers) <= layers / 2, "{sizes:?}");
+}
+
+#[test]
+fn a_picture_too_wide_for_the_context_is_refused_before_it_is_looked_at() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for entry in fs::read_dir(golden("family/llava_next_vicuna")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
+        }
+    }
+    let config = fs::read_to_string(folder.path().join("config.json")).expect("text");
+    let config = config.replace("\"max_position_embeddings\": 4096", "\"max_position_embeddings\": 64");
+    fs::write(folder.path().join("config.json"), config).expect("written");
+    let model = Llava::builder(folder.path()).device(DeviceSelect::Cpu).build().expect("a model");
+    let question = || [part(TILED[1], "square.png"), Part::text("What is this?")];
+    let error = model.chat().ask(question()).map(drop).expect_err("88 tokens and more").to_string();
+    assert!(error.contains("context of 64") && error.contains("--keep"), "{error}");
+    let mut chat = model.chat().pruning(keep(12));
+    assert!(chat.ask(question()).expect("an answer").complete().is_ok());
+}
+
+#[test]
+fn videos_are_refused_by_name() {
+    let model = load(TILED[2], &DeviceSelect::Cpu);
+    let question = [part(TILED[2], "wide.png"), Part::text("What happens in <video>?")];
+    let error = model.chat().ask(question).map(drop).expect_err("a video").to_string();
+    assert!(error.contains("<video>: videos are not supported"), "{error}");
+    // Of a model that knows none, these are letters.
+    let model = load(TILED[0], &DeviceSelect::Cpu);
+    let question = [part(TILED[0], "wide.png"), Part::text("What happens in <video>?")];
+    assert!(model.chat().ask(question).is_ok());
+}
+
+#[test]
+fn the_overlay_shows_base_and_detail() {
+    let name = TILED[0];
+    let model = load(name, &DeviceSelect::Cpu);
+    let picture = Picture::open(golden("family").join(name).join("wide.png")).expect("a picture");
+    let (_, report) = ask(&model, name, &["wide.png"], Some(keep(20)), 1);
+    let account = report.pruning.expect("an account");
+    let drawing = account.overlay(0, &picture).expect("a drawing").expect("one picture");
+    let seen = &account.pictures[0];
+    let level = |x: usize, y: usize| -> u32 {
+        drawing.rgb()[3 * (y * drawing.width() + x)..][..3].iter().map(|level| u32::from(*level)).sum()
+    };
+    // The last panels: 480 pixels wide, below three lines and a title, and below the base's.
+    let scale = 480.0 / picture.width() as f64;
+    let (left, height) = (8 + 2 * (480 + 8), (picture.height() as f64 * scale).round() as usize);
+    let tops = [48 + 8 + 16, 48 + 8 + 16 + height + 8 + 16];
+    let alive = &seen.kept.last().expect("a filter").tokens;
+    let (mut bright, mut dark) = ([0, 0], [0, 0]);
+    for (tile, placement) in seen.tiles.iter().enumerate() {
+        let row = usize::from(tile > 0);
+        for patch in 0..seen.grid * seen.grid {
+            let global = (tile * seen.grid * seen.grid + patch) as u32;
+            let is_kept = alive.iter().any(|token| seen.tokens[*token].contains(&global));
+            let side = seen.side as f64 / seen.grid as f64;
+            let middle = |index: usize| (index as f64 + 0.5) * side;
+            let x = placement.placement.left + middle(patch % seen.grid) * placement.placement.step_x;
+            let y = placement.placement.top + middle(patch / seen.grid) * placement.placement.step_y;
+            if x < 0.0 || y < 0.0 || x >= picture.width() as f64 || y >= picture.height() as f64 {
+                continue;
+            }
+            let original: u32 = picture.rgb()[3 * (y as usize * picture.width() + x as usize)..][..3]
+                .iter()
+                .map(|level| u32::from(*level))
+                .sum();
+            let shown = level(left + (x * scale) as usize, tops[row] + (y * scale) as usize);
+            let counts = if is_kept { &mut bright } else { &mut dark };
+            counts[row] += 1;
+            assert_eq!(is_kept, shown * 2 > original, "tile {tile}, patch {patch}: {shown} of {original}");
+        }
+    }
+    assert!(bright.iter().chain(&dark).all(|count| *count > 0), "{bright:?} {dark:?}");
+    for (places, patches) in seen.places.iter().zip(&seen.tokens) {
+        for (place, patch) in places.iter().zip(patches) {
+            let global = (place.tile * seen.grid + place.row) * seen.grid + place.column;
+            assert_eq!(global, *patch as usize);
+            let [x0, y0, x1, y1] = place.pixels;
+            assert!(x0 < x1 && y0 < y1 && x1 > 0.0 && y1 > 0.0);
         }
     }
 }

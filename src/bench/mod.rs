@@ -161,7 +161,7 @@ impl Bench<'_> {
         };
         let select = pruning.as_ref().map_or(Ok(Duration::ZERO), |pruning| selection::time(self, pruning))?;
         let (run, kv_bytes) = &runs[uncounted];
-        let per_layer = &run.vision_tokens_per_layer;
+        let (per_layer, tiles) = (&run.vision_tokens_per_layer, self.config.largest_picture().tiles());
         let mean_vision_tokens = per_layer.iter().sum::<usize>() as f64 / per_layer.len().max(1) as f64;
         if let Some(keep) = keep.filter(|keep| (mean_vision_tokens - *keep as f64).abs() > 1.0) {
             let expected = format!("a budget that is hit, as {keep} tokens should be");
@@ -177,7 +177,8 @@ impl Bench<'_> {
             first_token: median(|run| run.encode + run.prefill),
             decode_per_second: timing::median(rates.split_off(uncounted)),
             kv_bytes: *kv_bytes,
-            flops: tower_flops(self.config, run.tower_tokens)
+            // All tiles are alike.
+            flops: tiles as f64 * tower_flops(self.config, run.tower_tokens / tiles)
                 + decoder_flops(self.config, per_layer, TEXT.0 + TEXT.1),
             flops_ratio: 1.0,
             time_ratio: 1.0,
@@ -196,13 +197,16 @@ impl Bench<'_> {
     /// Picture and prompt to the first token.
     fn first_token(&self, pruning: Option<&Pruning>) -> Result<Prefilled> {
         let (vision, decoder) = (&self.config.vision, &self.model.decoder);
+        let shape = self.config.largest_picture();
         let pixels = timing::pixels(vision.num_channels * vision.image_size * vision.image_size);
+        let tiles = vec![pixels.as_slice(); shape.tiles()];
 
         let start = Instant::now();
-        let pruned = pruning.map(|pruning| self.model.encode_image_pruned(&pixels, pruning)).transpose()?;
+        let pruned =
+            pruning.map(|pruning| self.model.encode_picture_pruned(&tiles, &shape, pruning)).transpose()?;
         let picture = match &pruned {
             Some(pruned) => pruned.features.clone(),
-            None => self.model.encode_image(&pixels),
+            None => self.model.encode_picture(&tiles, &shape)?,
         };
         self.compute.wait("measure the tower")?;
         let encode = start.elapsed();
@@ -237,7 +241,7 @@ impl Bench<'_> {
             rows,
             encode,
             prefill,
-            tower_tokens: pruned.as_ref().map_or(vision.patches(), |pruned| pruned.tower_tokens.len()),
+            tower_tokens: pruned.as_ref().map_or(shape.patches(), |pruned| pruned.tower_tokens.len()),
             vision_tokens_per_layer: (0..decoder.depth()).map(computed).collect(),
         })
     }

@@ -30,8 +30,9 @@ struct Layer {
 pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
     let text = &bench.config.text;
     let (picture, depth) = (bench.config.largest_picture(), bench.model.decoder.depth());
-    let patches = picture.patches();
-    let Some(sizes) = pruning.rules().sizes(&picture, patches, depth)? else { return Ok(Duration::ZERO) };
+    let Some(sizes) = pruning.rules().sizes(&picture, picture.budgeted(), depth)? else {
+        return Ok(Duration::ZERO);
+    };
     let device = bench.compute.burn();
     let shapes = sizes.iter().zip(pruning.layers(depth));
     let layers: Vec<Layer> = shapes
@@ -47,7 +48,7 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
             }
         })
         .collect();
-    let features = timing::noise([patches, bench.config.vision.hidden_size], &device);
+    let features = timing::noise([picture.patches_of_tile(), bench.config.vision.hidden_size], &device);
     let candidates = Candidates {
         is_key: kernel::integers(vec![0; sizes[0]], [sizes[0]], &device),
         layers: pruning.rules().layers(&picture, depth),
@@ -59,8 +60,10 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
     let select = || -> Result<f64> {
         let start = Instant::now();
         if pruning.admits_by_coverage() {
-            let likeness = kernel::vision::likeness(&features, bench.compute.variants());
-            kernel::vision::coverage_picks(&likeness, sizes[0]);
+            for _ in 0..picture.tiles() {
+                let likeness = kernel::vision::likeness(&features, bench.compute.variants());
+                kernel::vision::coverage_picks(&likeness, sizes[0].div_ceil(picture.tiles()));
+            }
         }
         let mut filter = PrefillFilter::new(pruning);
         filter.add_picture(TEXT.0, &candidates);

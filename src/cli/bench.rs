@@ -34,7 +34,7 @@ pub struct BenchCommand {
     #[command(flatten)]
     model: ModelArguments,
 
-    /// Take random weights in the shape of a well-known checkpoint: llava-1.5-7b or llava-1.5-13b
+    /// Take random weights in the shape of a well-known checkpoint: llava-1.5-7b, llava-v1.6-mistral-7b, llava-onevision-qwen2-0.5b and others
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     synthetic: Option<Shape>,
 

@@ -22,14 +22,14 @@ use crate::{
 /// Show what memory a model needs with each precision of its weights, and what fits; no weight is read.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  mustdrop plan --synthetic llava-1.5-7b --memory 6GB --keep 64\n  mustdrop plan --model ~/models/llava-1.5-7b-hf --weights q4 --json"
+    after_help = "Examples:\n  mustdrop plan --synthetic llava-1.5-7b --memory 6GB --keep 64\n  mustdrop plan --synthetic llava-v1.6-mistral-7b --picture 1280x720 --keep 320\n  mustdrop plan --model ~/models/llava-1.5-7b-hf --weights q4 --json"
 )]
 pub struct Plan {
     /// A folder with a LLaVA checkpoint, or the name of one in the hub's cache [default: the model inside the program]
     #[arg(long, value_name = "DIR|NAME", env = "MUSTDROP_MODEL", conflicts_with = "synthetic")]
     model: Option<PathBuf>,
 
-    /// A model without its files, in place of --model: llava-1.5-7b or llava-1.5-13b
+    /// A model without its files, in place of --model: llava-1.5-7b, llava-v1.6-mistral-7b, llava-onevision-qwen2-0.5b and others
     #[arg(long, value_name = "NAME")]
     synthetic: Option<Shape>,
 

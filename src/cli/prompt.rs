@@ -85,7 +85,7 @@ impl PromptCommand {
             Some(model) => ModelFiles::folder(locate(model, true)?)?,
         };
         let config = ModelConfig::from_files(&files)?;
-        let tokenizer = Tokenizer::from_files(&files, config.image_token)?;
+        let tokenizer = Tokenizer::from_files(&files, config.image_token)?.without_videos(config.video_token);
         let prompt = self.prompt(&tokenizer, &config)?;
         if self.json {
             return print_json(&prompt);

@@ -13,7 +13,7 @@ use crate::{
 /// Pixels of a panel's longer side.
 const LONGER_SIDE: f64 = 480.0;
 /// Characters that a caption may need.
-const CAPTION: usize = 40;
+const CAPTION: usize = 48;
 
 /// Both rows of panels: what they show, and which tiles belong to them.
 const ROWS: [&str; 2] = ["BASE: the whole picture, squeezed", "DETAIL: tiles"];

@@ -16,7 +16,7 @@ use std::{
 use crate::{
     checkpoint::ModelFiles,
     error::{Error, Result},
-    prompt::{ChatTemplate, PromptLayout, SpecialTokens, Turn, TurnPart},
+    prompt::{ChatTemplate, PromptLayout, Role, SpecialTokens, Turn, TurnPart},
 };
 use files::TokenizerFiles;
 use guard::{Guard, Spelled, Spellings};
@@ -37,6 +37,8 @@ pub struct Tokenizer {
     template: ChatTemplate,
     bos: String,
     image_token: u32,
+    /// The token that stands for a video, which no prompt may have.
+    video_token: Option<u32>,
     model_max_length: Option<usize>,
 }
 
@@ -102,6 +104,7 @@ impl Tokenizer {
             spellings,
             guard: OnceLock::new(),
             image_token,
+            video_token: None,
             model_max_length: read.model_max_length(),
             vocabulary: Arc::new(Vocabulary { library: read.library, path: read.path }),
         })
@@ -124,6 +127,7 @@ impl Tokenizer {
     ///
     /// [`Error::Prompt`] if the chat template writes not one place for each picture.
     pub fn layout(&self, turns: &[Turn], rendered: &Rendered) -> Result<PromptLayout> {
+        self.refuse_videos(turns, rendered)?;
         let layout = PromptLayout::from_ids(&rendered.ids, self.image_token);
         let pictures =
             turns.iter().flat_map(|turn| &turn.parts).filter(|part| **part == TurnPart::Image).count();
@@ -135,6 +139,23 @@ impl Tokenizer {
             )));
         }
         Ok(layout)
+    }
+
+    /// Refuses prompts with this token, which stands for a video, and questions that spell it.
+    pub fn without_videos(self, video_token: Option<u32>) -> Self {
+        Self { video_token, ..self }
+    }
+
+    fn refuse_videos(&self, turns: &[Turn], rendered: &Rendered) -> Result<()> {
+        let Some(video) = self.video_token else { return Ok(()) };
+        let spelling = self.token(video).unwrap_or_else(|| "<video>".to_owned());
+        let asks_for_one = |part: &TurnPart| matches!(part, TurnPart::Text(text) if text.contains(&spelling));
+        let asked = turns.iter().filter(|turn| turn.role == Role::User).flat_map(|turn| &turn.parts);
+        if rendered.ids.contains(&video) || asked.into_iter().any(asks_for_one) {
+            let problem = "videos are not supported; ask about pictures, such as frames of the video";
+            return Err(Error::Prompt(format!("{spelling}: {problem}")));
+        }
+        Ok(())
     }
 
     /// What the chat template makes of `turns`, and the tokens of that.
