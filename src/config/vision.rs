@@ -115,6 +115,21 @@ impl VisionConfig {
         self.grid() * self.patch_size
     }
 
+    /// How many squares go through the tower in one pass: so many that its widest activations take about
+    /// [`BATCH_BYTES`](Self::BATCH_BYTES), at least one.
+    pub fn squares_at_once(&self) -> usize {
+        (Self::BATCH_BYTES / (4 * self.inner_numbers())).max(1)
+    }
+
+    /// Bytes of activations that a pass over several squares may have: five of CLIP ViT-L at 336 pixels.
+    pub const BATCH_BYTES: usize = 192 << 20;
+
+    /// Numbers that a layer of the MLP holds of one square: its input, its sum, and the inner layer before, within and behind
+    /// its activation.
+    pub fn inner_numbers(&self) -> usize {
+        (self.patches() + self.kind.classes()) * (2 * self.hidden_size + 3 * self.intermediate_size)
+    }
+
     /// Width of one attention head.
     pub fn head_dim(&self) -> usize {
         self.hidden_size / self.num_attention_heads

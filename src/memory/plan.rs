@@ -287,18 +287,19 @@ impl Tower {
         let vision = &shape.config.vision;
         let rows = vision.patches() + vision.kind.classes();
         let (width, inner) = (vision.hidden_size, vision.intermediate_size);
-        let layers = shape.config.feature_states().into_iter().max().unwrap_or(0);
+        let at_once = picture.tiles().min(vision.squares_at_once());
+        // The current state, those of features, and the one that class attention sees.
+        let states = shape.config.feature_states().len() + 2;
         let asking = if vision.kind.classes() > 0 { vision.kind.classes() } else { rows };
         let judged = SHARES * asking * rows;
         Self {
-            // Every layer's state is kept until the features are chosen, and of tiles seen before, the features.
-            states: (layers + 1) * rows * width + 2 * (picture.tiles() - 1) * rows * width,
-            // The inner layer before, within and behind its activation.
-            mlp: rows * (2 * width + 3 * inner),
+            // And of tiles seen before, the features and what class attention sees.
+            states: states * at_once * rows * width + 2 * (picture.tiles() - at_once) * rows * width,
+            mlp: at_once * vision.inner_numbers(),
             // Queries, keys and values, as they are and, on the CPU path, apart. Scores are never in memory, but for those of
             // a tower without class token, whose patches all judge each other once.
-            attention: (rows * 8 * width).max(judged),
-            largest: (rows * inner.max(3 * width)).max(judged),
+            attention: (at_once * rows * 8 * width).max(judged),
+            largest: (at_once * rows * inner.max(3 * width)).max(judged),
         }
     }
 

@@ -82,48 +82,63 @@ impl VisionTower {
         self.config.kind.classes()
     }
 
-    /// The features of one picture: the hidden states of the configured layers, side by side.
+    /// The features of one square: the hidden states of the configured layers, side by side.
     ///
     /// # Shapes
     ///
     /// `pixels`: `[channels, side, side]`, row-major; result: `[patches, width]`, one row more at the front
     /// (the class token) where the checkpoint selects `full`, and several widths where it names several layers.
     pub fn features(&self, pixels: &[f32]) -> Tensor<2> {
-        let states = self.states(self.embed(pixels), 0);
-        self.select(states)
+        self.features_of(&[pixels]).remove(0)
     }
 
-    /// The states after `done` layers and after each further one: `state` itself comes first.
-    pub(super) fn states(&self, state: Tensor<2>, done: usize) -> Vec<Tensor<2>> {
-        let mut states = vec![state];
-        for layer in self.layers.iter().skip(done) {
-            let state = states[states.len() - 1].clone();
-            states.push(if cancel::is_due() { state } else { layer.forward(state) });
-        }
-        states
+    /// The features of several squares, as many in one pass as their activations may take.
+    pub fn features_of(&self, tiles: &[&[f32]]) -> Vec<Tensor<2>> {
+        let batches = tiles.chunks(self.config.squares_at_once()).flat_map(|batch| {
+            let states = batch.iter().map(|pixels| self.embed(pixels)).collect();
+            self.run(states, 0)
+        });
+        batches.map(|seen| seen.features).collect()
     }
 
-    /// The input of the layer whose class attention is asked for, among the last states of a pass.
-    pub(super) fn seen_by_class_attention(&self, states: &[Tensor<2>]) -> Tensor<2> {
-        let missing = self.layers.len() + 1 - states.len();
+    /// Runs the layers behind the first `done` over the states of some squares together: products see all their rows, attention
+    /// each square's own.
+    pub(super) fn run(&self, states: Vec<Tensor<2>>, done: usize) -> Vec<Seen> {
+        let lengths: Vec<usize> = states.iter().map(|state| state.dims()[0]).collect();
+        let mut state = one_behind_the_other(states);
         // A pass that merged has no state from before the merge; the merged one is the nearest.
-        states[self.class_attention_layer.saturating_sub(missing)].clone()
-    }
-
-    /// The features among the last states of a pass.
-    pub(super) fn select(&self, states: Vec<Tensor<2>>) -> Tensor<2> {
-        // States are counted over (embeddings, layer outputs…); a pass that merged begins behind the first.
-        let missing = self.layers.len() + 1 - states.len();
-        let mut features: Vec<_> =
-            self.feature_states.iter().filter_map(|index| states.get(index - missing).cloned()).collect();
-        let features = if features.len() == 1 { features.remove(0) } else { Tensor::cat(features, 1) };
-        match self.select {
-            FeatureSelect::Default => {
-                let rows = features.dims()[0];
-                features.slice([self.classes()..rows])
+        let seen_by_class_attention = self.class_attention_layer.max(done);
+        let (mut features, mut seen) = (Vec::new(), state.clone());
+        for index in done..=self.layers.len() {
+            if index > done && !cancel::is_due() {
+                state = self.layers[index - 1].forward(state, &lengths);
             }
-            FeatureSelect::Full => features,
+            if index == seen_by_class_attention {
+                seen = state.clone();
+            }
+            features.extend(
+                self.feature_states
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, wanted)| **wanted == index)
+                    .map(|(place, _)| (place, state.clone())),
+            );
         }
+        features.sort_by_key(|(place, _)| *place);
+        let mut features: Vec<_> = features.into_iter().map(|(_, state)| state).collect();
+        let features = if features.len() == 1 { features.remove(0) } else { Tensor::cat(features, 1) };
+        let of_square = |(start, length): (usize, usize)| {
+            let classes = match self.select {
+                FeatureSelect::Default => self.classes(),
+                FeatureSelect::Full => 0,
+            };
+            let rows = |x: &Tensor<2>, first: usize| match (first, length == x.dims()[0]) {
+                (0, true) => x.clone(),
+                _ => x.clone().slice([start + first..start + length]),
+            };
+            Seen { features: rows(&features, classes), seen: rows(&seen, 0) }
+        };
+        starts(&lengths).zip(lengths.iter().copied()).map(of_square).collect()
     }
 
     /// Patch embeddings behind the class token, with positions, normalised: the input of layer 0.
@@ -141,6 +156,24 @@ impl VisionTower {
             None => rows,
         }
     }
+}
+
+/// What a pass leaves of a square.
+pub(super) struct Seen {
+    /// `[classes + tokens, width]`
+    pub features: Tensor<2>,
+    /// The input of the layer whose attention names key tokens.
+    pub seen: Tensor<2>,
+}
+
+/// Where squares of so many rows begin.
+fn starts(lengths: &[usize]) -> impl Iterator<Item = usize> {
+    lengths.iter().scan(0, |start, length| Some(std::mem::replace(start, *start + length)))
+}
+
+/// All rows; those of one square are no copy.
+fn one_behind_the_other(mut squares: Vec<Tensor<2>>) -> Tensor<2> {
+    if squares.len() == 1 { squares.remove(0) } else { Tensor::cat(squares, 0) }
 }
 
 /// The pixels of every patch as one row, in the order of the patch convolution's kernel.
@@ -198,9 +231,19 @@ impl EncoderLayer {
         Ok(layer)
     }
 
-    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    /// Squares of so many rows each stand behind each other.
+    pub(super) fn forward(&self, x: Tensor<2>, lengths: &[usize]) -> Tensor<2> {
         let projected = self.projections.forward(&self.norm1.forward(&x));
-        let attended = packed_attention(&projected, self.heads, self.variants);
+        let of_square = |(start, length): (usize, usize)| {
+            let own = if lengths.len() == 1 {
+                projected.clone()
+            } else {
+                projected.clone().slice([start..start + length])
+            };
+            packed_attention(&own, self.heads, self.variants)
+        };
+        let attended = starts(lengths).zip(lengths.iter().copied()).map(of_square);
+        let attended = one_behind_the_other(attended.collect());
         let x = self.out.forward_within(&attended, &Around { residual: Some(&x), ..Around::default() });
         let activated = Around { activation: Some(self.activation), ..Around::default() };
         let inner = self.fc1.forward_within(&self.norm2.forward(&x), &activated);

@@ -19,7 +19,7 @@ impl LlavaModel {
     ///
     /// [`Error::Model`] if there is no `image_newline` though the shape has one.
     pub fn encode_picture(&self, tiles: &[&[f32]], shape: &PictureShape) -> Result<Tensor<2>> {
-        let mut features: Vec<_> = tiles.iter().map(|pixels| self.vision.features(pixels)).collect();
+        let mut features = self.vision.features_of(tiles);
         if shape.is_square() && features.len() == 1 {
             return Ok(self.projector.forward(features.remove(0)));
         }

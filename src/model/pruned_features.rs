@@ -3,7 +3,10 @@
 use burn::tensor::{Device, Int, Tensor};
 use twox_hash::XxHash64;
 
-use super::{clip::VisionTower, positions::Places};
+use super::{
+    clip::{Seen, VisionTower},
+    positions::Places,
+};
 use crate::{
     config::FeatureSelect,
     drop::{
@@ -75,6 +78,13 @@ pub struct TowerFeatures {
     pub(super) tiles: Vec<TileFeatures>,
     /// The tiles, and the tokens that they are to be.
     pub shape: PictureShape,
+}
+
+/// A tile that the tower begins with, and what was merged of it.
+struct Begun {
+    state: Tensor<2>,
+    tower_tokens: TokenMap,
+    merge: Option<Merge>,
 }
 
 /// A tile as the tower sees it.
@@ -161,26 +171,36 @@ impl VisionTower {
         let least = self.least_tokens(shape, pruning, decoder_layers)?;
         // Each tile leaves its share.
         let least = least.map(|least| (least * shape.patches_of_tile()).div_ceil(shape.budgeted()));
-        let tiles = tiles.iter().map(|pixels| self.look_at_tile(pixels, pruning, least));
-        Ok(TowerFeatures { tiles: tiles.collect::<Result<_>>()?, shape: shape.clone() })
+        let done = usize::from(least.is_some());
+        let mut looked_at = Vec::with_capacity(tiles.len());
+        for batch in tiles.chunks(self.config.squares_at_once()) {
+            let begun = batch.iter().map(|pixels| self.begin(pixels, pruning, least));
+            let begun: Vec<Begun> = begun.collect::<Result<_>>()?;
+            let states = begun.iter().map(|tile| tile.state.clone()).collect();
+            for ((tile, pixels), seen) in begun.into_iter().zip(batch).zip(self.run(states, done)) {
+                let Begun { tower_tokens, merge, .. } = tile;
+                let (Seen { features, seen }, fingerprint) = (seen, fingerprint(pixels));
+                looked_at.push(TileFeatures { features, seen, tower_tokens, merge, fingerprint });
+            }
+        }
+        Ok(TowerFeatures { tiles: looked_at, shape: shape.clone() })
     }
 
-    fn look_at_tile(&self, pixels: &[f32], pruning: &Pruning, least: Option<usize>) -> Result<TileFeatures> {
-        let mut state = self.embed(pixels);
-        let mut tower_tokens = TokenMap::dense(self.config.patches());
-        let (mut merge, mut done) = (None, 0);
-        if let Some(least) = least {
-            let Some(first) = self.layers.first().filter(|_| !self.feature_states.contains(&0)) else {
-                let found = "a checkpoint that takes features from before layer 0";
-                return Err(Error::argument("merge", "features behind layer 0", found));
-            };
-            (state, merge, tower_tokens) = self.merge_windows(first.forward(state), pruning, least)?;
-            done = 1;
-        }
-        let states = self.states(state, done);
-        let seen = self.seen_by_class_attention(&states);
-        let (features, fingerprint) = (self.select(states), fingerprint(pixels));
-        Ok(TileFeatures { features, seen, tower_tokens, merge, fingerprint })
+    /// A tile up to the merge, or to the first layer.
+    fn begin(&self, pixels: &[f32], pruning: &Pruning, least: Option<usize>) -> Result<Begun> {
+        let state = self.embed(pixels);
+        let Some(least) = least else {
+            let tower_tokens = TokenMap::dense(self.config.patches());
+            return Ok(Begun { state, tower_tokens, merge: None });
+        };
+        let Some(first) = self.layers.first().filter(|_| !self.feature_states.contains(&0)) else {
+            let found = "a checkpoint that takes features from before layer 0";
+            return Err(Error::argument("merge", "features behind layer 0", found));
+        };
+        let rows = state.dims()[0];
+        let (state, merge, tower_tokens) =
+            self.merge_windows(first.forward(state, &[rows]), pruning, least)?;
+        Ok(Begun { state, tower_tokens, merge })
     }
 
     /// Lets the tokens of a picture that is one square in that the policy chooses.
