@@ -12,7 +12,6 @@ use crate::{
     kernel::variants::Variants,
     memory::{self, MemoryLimit, MemorySize, ModelShape, Workload},
     model::{LlavaModel, MAX_ROWS},
-    tiling::Tiling,
     tokenizer::Tokenizer,
     weight_cache::WeightCache,
     weights::{Precision, WeightFormat},
@@ -228,13 +227,8 @@ impl LlavaBuilder {
         let config = ModelConfig::from_files(&files)?;
         let tokenizer = Tokenizer::from_files(&files, config.image_token)?.without_videos(config.video_token);
         let mut preprocessor = config::preprocessor(&files, &config)?;
-        match options.fit {
-            None => {}
-            Some(fit) if config.tiling == Tiling::Square => preprocessor.fit = fit,
-            Some(fit) => {
-                let expected = "none with a model that sees a whole picture and its tiles";
-                return Err(Error::argument("--fit", expected, fit.to_string()));
-            }
+        if let Some(fit) = options.fit {
+            preprocessor.fit = config.fit(fit)?;
         }
         let defaults = GenerationDefaults::from_files(&files)?;
         let checkpoint = Checkpoint::open(&files)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-pub use picture::{Kept, PatchPlace, PictureReport, TileReport};
+pub use picture::{Kept, PictureReport, TileReport, TokenPlace};
 
 use crate::{
     config::ModelConfig,

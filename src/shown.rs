@@ -1,5 +1,7 @@
 //! Pictures as decoders are given them.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 
 use crate::{
@@ -20,18 +22,24 @@ pub(crate) struct Shown {
     pub shape: PictureShape,
     /// Where each of its squares lies in the picture.
     pub placements: Vec<Placement>,
-    /// The picture itself, where it is to be looked at in another way once others join it.
-    pub picture: Option<Picture>,
+    /// What it takes to look at it in another way once others join it, where that changes something.
+    pub alone: Option<Arc<Alone>>,
     /// What tokens may be admitted from anew, and the rules that admitted those of now; kept where later questions may ask
     /// for others ([`Turns::Requery`](crate::drop::Turns)).
     pub tower: Option<(TowerFeatures, Pruning)>,
 }
 
+/// A picture that is the only one so far.
+pub(crate) struct Alone {
+    pub picture: Picture,
+    /// The rules that looked at it.
+    pub pruning: Option<Pruning>,
+}
+
 impl Shown {
-    /// Bytes of what it holds, on the device and beside it, but for flags and scores.
+    /// Bytes of what it holds on the device, but for flags and scores.
     pub fn bytes(&self) -> u64 {
         let embeddings = self.embeddings.shape().num_elements() * self.embeddings.dtype().size();
-        let picture = self.picture.as_ref().map_or(0, |picture| picture.rgb().len());
-        (embeddings + picture) as u64 + self.tower.as_ref().map_or(0, |(tower, _)| tower.bytes())
+        embeddings as u64 + self.tower.as_ref().map_or(0, |(tower, _)| tower.bytes())
     }
 }

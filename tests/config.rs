@@ -183,6 +183,44 @@ fn qwen2_has_biases_in_front_of_the_attention_and_a_window_where_it_is_asked_for
 }
 
 #[test]
+fn resolutions_are_whole_tiles_and_bounded() {
+    let next = |pinpoints: Value| {
+        let vision = json!({ "model_type": "clip_vision_model", "image_size": 336, "patch_size": 14 });
+        parse(
+            &json!({ "model_type": "llava_next", "vision_config": vision, "image_grid_pinpoints": pinpoints }),
+        )
+    };
+    let by_default = next(Value::Null).expect("LLaVA-NeXT's own").largest_picture();
+    assert_eq!((by_default.tiles(), by_default.tokens()), (5, 576 + 48 * 49));
+    assert_eq!(next(json!([[336, 336]])).expect("one tile").largest_picture().tokens(), 576 + 24 * 25);
+    for wrong in [
+        json!([]),
+        json!([[336]]),
+        json!([[336, 0]]),
+        json!([[336, 340]]),
+        json!([[336, -336]]),
+        json!([["336", 336]]),
+        json!([[3_360_000, 3_360_000]]),
+        json!([[18_446_744_073_709_551_360u64, 336]]),
+        json!(336),
+        Value::Array(vec![json!([336, 336]); 300]),
+    ] {
+        let message = next(wrong.clone()).expect_err("refused").to_string();
+        assert!(message.contains("image_grid_pinpoints: expected 1 to 256 pairs"), "{wrong}: {message}");
+    }
+    let one = |ratio: Value| parse(&json!({ "model_type": "llava_onevision", "vision_aspect_ratio": ratio }));
+    assert_eq!(one(json!("anyres_max_4")).expect("supported").largest_picture().grid, 27);
+    for wrong in [json!("anyres"), json!("anyres_max_0"), json!("anyres_max_1e9"), json!(9)] {
+        let message = one(wrong).expect_err("refused").to_string();
+        assert!(message.contains("vision_aspect_ratio: expected \"anyres_max_N\""), "{message}");
+    }
+    // The tower's picture may be 4096 pixels wide, but not 64 of them.
+    let vision = json!({ "model_type": "clip_vision_model", "image_size": 4096, "patch_size": 512 });
+    let wide = json!({ "model_type": "llava_next", "vision_config": vision, "image_grid_pinpoints": [[8192, 4096]] });
+    assert!(parse(&wide).is_err());
+}
+
+#[test]
 fn the_embedding_is_tied_by_the_text_part_else_by_what_is_stored() {
     let tie = |top: Value, text: Value| {
         let config = json!({

@@ -100,7 +100,7 @@ pub struct Eval {
 }
 
 /// Changes whenever this program's answers may: results of an earlier program are not gone on with then.
-const FORMAT: u64 = 4;
+const FORMAT: u64 = 5;
 
 /// Stages that are switched off together.
 #[derive(Debug, Clone)]

@@ -36,15 +36,18 @@ pub struct Pixels {
 impl Pixels {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let picture = Picture::open(&self.image)?;
-        let (preprocessor, shape) = match &self.model {
+        let (mut preprocessor, config) = match &self.model {
             None => (Preprocessor::default(), None),
             Some(folder) => {
                 let files = ModelFiles::folder(folder)?;
                 let config = ModelConfig::from_files(&files)?;
-                (config::preprocessor(&files, &config)?, Some(config.picture_shape(picture.size(), true)))
+                (config::preprocessor(&files, &config)?, Some(config))
             }
         };
-        let preprocessor = Preprocessor { fit: self.fit.unwrap_or(preprocessor.fit), ..preprocessor };
+        if let Some(fit) = self.fit {
+            preprocessor.fit = config.as_ref().map_or(Ok(fit), |config| config.fit(fit))?;
+        }
+        let shape = config.map(|config| config.picture_shape(picture.size(), true));
         let shape = shape.filter(|shape| !shape.is_square());
         let tiles = match &shape {
             None => vec![preprocessor.run(&picture)?],

@@ -70,10 +70,8 @@ impl PruningArguments {
     /// [`Error::Argument`] if an option of MustDrop stands beside another policy.
     pub fn pruning(&self, seed: u64) -> Result<Option<Pruning>> {
         let thresholds = self.global_thr.zip(self.individual_thr);
-        let thresholds = thresholds.or(self.preset.and_then(Preset::thresholds));
-        let keep = self.keep.or(self.preset.and_then(Preset::keep));
         let is_mustdrop = [
-            ("--preset, --global-thr or --individual-thr", thresholds.is_some() || self.preset.is_some()),
+            ("--preset, --global-thr or --individual-thr", self.preset.is_some() || thresholds.is_some()),
             ("--pruning-layers", self.pruning_layers.is_some()),
             ("--admit", self.admit.is_some()),
             ("--merge", self.merge),
@@ -87,7 +85,7 @@ impl PruningArguments {
         if let (Some((option, _)), Some(policy)) = (own, self.policy.filter(|p| *p != PolicyName::MustDrop)) {
             return Err(Error::argument(option, "--policy mustdrop", format!("--policy {policy}")));
         }
-        if own.is_none() && self.policy.is_none() && keep.is_none() {
+        if own.is_none() && self.policy.is_none() && self.keep.is_none() {
             return match self.turns {
                 None => Ok(None),
                 Some(turns) => {
@@ -100,11 +98,14 @@ impl PruningArguments {
         if let Some((global, individual)) = thresholds {
             pruning = pruning.thresholds(global, individual);
         }
+        if let Some(preset) = self.preset {
+            pruning = pruning.preset(preset);
+        }
         if self.reference {
             (pruning.order, pruning.positions) = (RowOrder::Similarity, Positions::Compact);
             pruning.admit = Admit::Class;
         }
-        pruning.keep = keep;
+        pruning.keep = self.keep.or(pruning.keep);
         pruning.admit = self.admit.unwrap_or(pruning.admit);
         pruning.seed = seed;
         pruning.turns = self.turns.unwrap_or_default();

@@ -111,8 +111,8 @@ pub(super) fn pinpoints(config: &Fields, side: usize) -> Result<Option<Vec<Size>
     let size = |value: &Value| match value.as_array()?.as_slice() {
         [height, width] => {
             let size = Size { height: in_tiles(height)?, width: in_tiles(width)? };
-            let tiles = (size.height / side).checked_mul(size.width / side)?;
-            Some(size).filter(|_| tiles <= limits::TILES)
+            let pixels = size.height.checked_mul(size.width)?;
+            Some(size).filter(|_| pixels <= limits::DETAIL_PIXELS && pixels / (side * side) <= limits::TILES)
         }
         _ => None,
     };
@@ -121,9 +121,10 @@ pub(super) fn pinpoints(config: &Fields, side: usize) -> Result<Option<Vec<Size>
     sizes.map(Some).ok_or_else(|| {
         let expected = format!(
             "1 to {} pairs of height and width, multiples of the {side} pixels of vision_config.image_size, of at most \
-             {} squares each",
+             {} squares and {} pixels each",
             limits::PINPOINTS,
-            limits::TILES
+            limits::TILES,
+            limits::DETAIL_PIXELS
         );
         config.unexpected(name, expected)
     })

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::{fields, fields::Fields, limits};
+use super::{family::FAMILIES, fields, fields::Fields, limits, text};
 use crate::{checkpoint::ModelFiles, error::Result, sample::Sampling};
 
 /// The defaults in `generation_config.json`, with the special tokens of `config.json` behind them.
@@ -52,9 +52,9 @@ impl GenerationDefaults {
         let generation = Fields::of_file(&generation, &generation_path)?;
         let config = Fields::of_file(&config, &config_path)?;
         let text = config.object("text_config")?;
-        let (bos, eos) = match text.get("model_type").and_then(Value::as_str) {
-            Some("qwen2") => (None, Vec::new()),
-            _ => (Some(LLAMA_BOS), vec![LLAMA_EOS]),
+        let (bos, eos) = match decoder_of(&config, &text) {
+            text::Family::Qwen2 => (None, Vec::new()),
+            text::Family::Llama | text::Family::Mistral => (Some(LLAMA_BOS), vec![LLAMA_EOS]),
         };
         let sources = [&generation, &text, &config];
         Ok(Self {
@@ -71,6 +71,14 @@ impl GenerationDefaults {
             repetition_penalty: optional_f32(&generation, "repetition_penalty", Sampling::PENALTIES)?,
         })
     }
+}
+
+/// The decoder that a configuration names, or that its kind of LLaVA has by default.
+fn decoder_of(config: &Fields, text: &Fields) -> text::Family {
+    let name = |fields: &Fields| fields.get("model_type").and_then(Value::as_str).map(str::to_owned);
+    let named = text::FAMILIES.iter().find(|(known, _)| Some(*known) == name(text).as_deref());
+    let kind = FAMILIES.iter().find(|(known, _)| Some(*known) == name(config).as_deref());
+    named.map(|(_, family)| *family).or(kind.map(|(_, kind)| kind.text)).unwrap_or(text::Family::Llama)
 }
 
 /// The tokens of the first source that has any.

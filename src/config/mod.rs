@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::{
     checkpoint::{Checkpoint, ModelFiles},
     error::{Error, Result},
+    image::Fit,
     tiling::{PictureShape, Size, Tiling},
 };
 use family::{FAMILIES, Family};
@@ -51,6 +52,7 @@ mod limits {
     pub const FEATURE_LAYERS: usize = 64;
     pub const PINPOINTS: usize = 256;
     pub const TILES: usize = 64;
+    pub const DETAIL_PIXELS: usize = 1 << 24;
     pub const EPSILON: RangeInclusive<f64> = 1e-20..=1e-1;
     pub const THETA: RangeInclusive<f64> = 1.0..=1e12;
     pub const FACTOR: RangeInclusive<f64> = 1.0..=1e4;
@@ -180,6 +182,21 @@ impl ModelConfig {
     /// The shape of the most tokens that a picture may have.
     pub fn largest_picture(&self) -> PictureShape {
         self.tiling.largest(self.geometry())
+    }
+
+    /// The way in which pictures that are not square become square, if the model leaves the choice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a model that sees pictures in tiles.
+    pub fn fit(&self, fit: Fit) -> Result<Fit> {
+        match self.tiling {
+            Tiling::Square => Ok(fit),
+            Tiling::AnyResolution(_) => {
+                let expected = "none with a model that sees a whole picture and its tiles";
+                Err(Error::argument("--fit", expected, fit.to_string()))
+            }
+        }
     }
 
     /// Side of the tower's square in pixels and in patches, and class tokens among the features.

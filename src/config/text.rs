@@ -84,7 +84,7 @@ pub(super) enum Family {
 }
 
 /// The decoders, by their `model_type`.
-const FAMILIES: [(&str, Family); 3] =
+pub(super) const FAMILIES: [(&str, Family); 3] =
     [("llama", Family::Llama), ("mistral", Family::Mistral), ("qwen2", Family::Qwen2)];
 
 /// What a family fills in where `text_config` leaves a field out.

@@ -1,6 +1,9 @@
 //! Pictures on their way into a conversation.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::Conversation;
 use crate::{
@@ -12,7 +15,7 @@ use crate::{
     part::Part,
     picture_cache::PictureCache,
     prompt::{Piece, Role, Turn, TurnPart},
-    shown::Shown,
+    shown::{Alone, Shown},
     tiling::PictureShape,
 };
 
@@ -74,46 +77,73 @@ impl Conversation {
         let alone = self.pictures.len() + pictures.len() == 1;
         let shape = |picture: &Picture| self.llava.config.picture_shape(picture.size(), alone);
         let shapes: Vec<PictureShape> = pictures.iter().map(shape).collect();
-        self.check_room(&shapes, rules.pruning)?;
         // A picture that was alone looks otherwise among others.
-        for index in 0..self.pictures.len() {
-            if let Some(picture) = self.pictures[index].picture.take() {
-                let shape = self.llava.config.picture_shape(picture.size(), alone);
-                self.pictures[index] = self.look(&picture, shape, rules)?.0;
-                self.forget();
-            }
+        let changed: Vec<_> =
+            self.pictures.iter().map(|shown| shown.alone.clone().filter(|_| !alone)).collect();
+        self.check_room(&shapes, &changed, rules.pruning)?;
+        for (index, changed) in changed.into_iter().enumerate() {
+            let Some(Alone { picture, pruning }) = changed.as_deref() else { continue };
+            let shape = self.llava.config.picture_shape(picture.size(), alone);
+            let rules = Look { pruning: pruning.as_ref(), ..rules };
+            self.pictures[index] = self.look(picture, shape, rules)?.0;
+            self.forget();
         }
         let mut cached = 0;
         for (picture, shape) in pictures.into_iter().zip(shapes) {
             let (mut shown, is_cached) = self.look(&picture, shape, rules)?;
-            shown.picture = (alone && self.llava.config.tiling.depends_on_others()).then_some(picture);
+            if alone && self.llava.config.tiling.depends_on_others() {
+                shown.alone = Some(Arc::new(Alone { picture, pruning: rules.pruning.cloned() }));
+            }
             self.pictures.push(shown);
             cached += usize::from(is_cached);
         }
         Ok(cached)
     }
 
-    /// Refuses a prompt that does not fit the context with new pictures of these shapes, before they are looked at.
-    fn check_room(&self, shapes: &[PictureShape], pruning: Option<&Pruning>) -> Result<()> {
+    /// Refuses a prompt that does not fit the context with new pictures of these shapes, whatever is found in them, before they
+    /// are looked at. `changed` says which earlier ones are to be looked at anew.
+    fn check_room(
+        &self,
+        shapes: &[PictureShape],
+        changed: &[Option<Arc<Alone>>],
+        pruning: Option<&Pruning>,
+    ) -> Result<()> {
         let prompt = self.llava.tokenizer.prompt(&self.turns)?;
         let text = prompt.pieces.iter().map(|piece| match piece {
             Piece::Text(ids) => ids.len(),
             Piece::Image(_) => 0,
         });
-        let depth = self.llava.model.decoder.depth();
-        // By a budget, no more enter than that says; by thresholds, all may.
-        let entering = |shape: &PictureShape| -> Result<usize> {
-            let Some(pruning) = pruning else { return Ok(shape.tokens()) };
-            let sizes = pruning.rules().sizes(shape, shape.budgeted(), depth)?;
-            let count = sizes.and_then(|sizes| sizes.first().copied()).unwrap_or(usize::MAX);
-            Ok(count.min(shape.budgeted()) + shape.classes)
-        };
         let mut rows: usize = text.sum();
-        rows += self.pictures.iter().map(|shown| shown.embeddings.dims()[0]).sum::<usize>();
+        for (shown, changed) in self.pictures.iter().zip(changed) {
+            rows += match changed.as_deref() {
+                Some(Alone { picture, pruning }) => {
+                    let shape = self.llava.config.picture_shape(picture.size(), false);
+                    self.least_rows(&shape, pruning.as_ref())?
+                }
+                // Under other rules fewer may be admitted of it.
+                None if shown.tower.is_some() => 1,
+                None => shown.embeddings.dims()[0],
+            };
+        }
         for shape in shapes {
-            rows += entering(shape)?;
+            rows += self.least_rows(shape, pruning)?;
         }
         if rows >= self.llava.context_limit() { Err(self.llava.too_long(rows)) } else { Ok(()) }
+    }
+
+    /// The fewest rows that a picture of this shape may be.
+    fn least_rows(&self, shape: &PictureShape, pruning: Option<&Pruning>) -> Result<usize> {
+        let Some(pruning) = pruning else { return Ok(shape.tokens()) };
+        let rules = pruning.rules();
+        let most = if rules.merges() && !shape.is_shrunk() {
+            // Every window a single token, but those that a margin cuts off.
+            shape.grid.div_ceil(pruning.window).pow(2)
+        } else {
+            shape.budgeted()
+        };
+        let sizes = rules.sizes(shape, shape.budgeted(), self.llava.model.decoder.depth())?;
+        let count = sizes.and_then(|sizes| sizes.first().copied()).unwrap_or(usize::MAX);
+        Ok(count.min(most) + shape.classes)
     }
 
     /// The picture as the decoder sees it, and whether the cache had it.
@@ -145,7 +175,7 @@ impl Conversation {
             pruned,
             placements: tiles.iter().map(|tile| tile.placement).collect(),
             tower: tower.flatten(),
-            picture: None,
+            alone: None,
             shape,
         };
         cancel::check()?;

@@ -44,7 +44,8 @@ pub enum RowOrder {
     /// As in the picture: a merged token stands where its window's central patch stood.
     #[default]
     Raster,
-    /// Merged windows first, most similar first, then the other patches (the authors' code).
+    /// Merged windows first, most similar first, then the other patches (the authors' code). Tokens of a picture in tiles stand
+    /// as in the picture all the same, since its newlines end rows.
     Similarity,
 }
 

@@ -4,7 +4,7 @@
 //! row does, and counts towards the budget.
 
 /// Where a token of a picture stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Standing {
     /// The row whose newline it shares, if any.
     pub line: Option<u32>,

@@ -118,12 +118,12 @@ pub(super) fn choose(
             Received::Reduced { sum, max } => reduced.push((sum, max)),
         }
     }
-    if pictures.iter().all(|picture| picture.standing.is_some()) {
-        let values = match reduced.is_empty() {
-            true => importance_on_adapter(pictures, &weights, importance, rows, filters, report)?,
-            false => importance_on_host(pictures, &reduced, importance)?,
+    if pictures.iter().any(|picture| picture.standing.is_some()) {
+        let verdicts = match reduced.is_empty() {
+            true => verdicts_on_adapter(pictures, &weights, importance, rows, filters, report)?,
+            false => verdicts_on_host(pictures, &reduced, importance)?,
         };
-        return Ok(choose_with_newlines(pictures, values, importance, rows, layer));
+        return Ok(choose_with_newlines(pictures, verdicts, rows, layer));
     }
     if reduced.is_empty() {
         choose_on_adapter(pictures, &weights, importance, rows, (layer, filters), report)
@@ -302,66 +302,81 @@ fn rows_between(start: usize, end: usize, device: &Device) -> Tensor<1, Int> {
     kernel::integers((start as u32..end as u32).collect(), [end.saturating_sub(start)], device)
 }
 
-/// The importance of all tokens, picture by picture.
-fn importance_on_host(
+/// What was found about the tokens of a picture.
+struct Verdict {
+    importance: Vec<f32>,
+    /// Those that stay by thresholds, if there are any.
+    stay: Option<Vec<usize>>,
+}
+
+/// Judges all tokens on the CPU path, picture by picture.
+fn verdicts_on_host(
     pictures: &[Alive],
     reduced: &[(Tensor<1>, Tensor<1>)],
     importance: Importance,
-) -> Result<Vec<Vec<f32>>> {
-    let judged = pictures.iter().zip(reduced);
-    judged
-        .map(|(picture, reduced)| kernel::read_numbers(judged_on_host(picture, reduced, importance).0, STEP))
-        .collect()
+) -> Result<Vec<Verdict>> {
+    let verdict = |(picture, reduced): (&Alive, &(Tensor<1>, Tensor<1>))| {
+        let (importance, stays) = judged_on_host(picture, reduced, importance);
+        let stay = stays.map(|stays| kernel::read_integers(stays, STEP)).transpose()?;
+        let chosen = |stays: Vec<u32>| (0..stays.len()).filter(|token| stays[*token] == 1).collect();
+        Ok(Verdict { importance: kernel::read_numbers(importance, STEP)?, stay: stay.map(chosen) })
+    };
+    pictures.iter().zip(reduced).map(verdict).collect()
 }
 
-/// The same, read back from the adapter.
-fn importance_on_adapter(
+/// The same on the adapter, read back at once; `filters` are left.
+fn verdicts_on_adapter(
     pictures: &[Alive],
     weights: &[(Tensor<3>, usize)],
     importance: Importance,
     rows: usize,
     filters: usize,
     report: &mut Report,
-) -> Result<Vec<Vec<f32>>> {
+) -> Result<Vec<Verdict>> {
     let start = report.used;
-    // All stay: which newlines do is decided here.
-    let planned: Vec<Option<usize>> = pictures.iter().map(|picture| Some(picture.len())).collect();
+    // Thresholds, where there are any, need no ranks; how many stay by a plan is decided here.
+    let is_dual = matches!(importance, Importance::Dual { .. });
+    let planned: Vec<Option<usize>> =
+        pictures.iter().map(|picture| (!is_dual).then_some(picture.len())).collect();
     let Judged { chosen, .. } = judge(pictures, weights, importance, rows, &planned, filters, report)?;
     let numbers = report.numbers.clone().ok_or_else(|| Error::device(STEP, "there is no report"))?;
     let numbers = kernel::read_numbers(numbers.slice([start..report.used]), STEP)?;
-    let of_picture = |chosen: &Chosen| match chosen {
-        Chosen::Reported(header, tokens) => of_picture(&numbers, header - start, *tokens).1,
-        Chosen::Apart(..) | Chosen::Known(..) => Vec::new(),
+    let verdict = |(chosen, picture): (&Chosen, &Alive)| match chosen {
+        Chosen::Reported(header, tokens) => {
+            let (rows, importance) = of_picture(&numbers, header - start, *tokens);
+            let stay = rows.iter().map(|row| (*row as usize).saturating_sub(picture.start)).collect();
+            Ok(Verdict { importance, stay: is_dual.then_some(stay) })
+        }
+        Chosen::Apart(..) | Chosen::Known(..) => Err(Error::device(STEP, "the adapter reported nothing")),
     };
-    Ok(chosen.iter().map(of_picture).collect())
+    chosen.iter().zip(pictures).map(verdict).collect()
 }
 
-/// Chooses on the host, where tokens have newlines: by plan the most important, else those of an importance of 1 and more, key
-/// tokens first, and with them the newlines of their rows.
+/// Chooses on the host, where tokens have newlines: by plan the most important, key tokens first, else those that stay by
+/// thresholds; and with them the newlines of their rows.
 fn choose_with_newlines(
     pictures: &mut [Alive],
-    importance: Vec<Vec<f32>>,
-    by: Importance,
+    verdicts: Vec<Verdict>,
     rows: usize,
     layer: usize,
 ) -> GoingOn {
     let device = pictures.first().map_or_else(Device::flex, |picture| picture.is_key.device());
     let (mut going_on, mut chosen) = (Vec::new(), Vec::new());
     let (mut end, mut dropped) = (0, 0);
-    for (picture, importance) in pictures.iter_mut().zip(importance) {
+    for (picture, Verdict { importance, stay }) in pictures.iter_mut().zip(verdicts) {
         let (start, tokens) = (picture.start, picture.len());
-        let standing = picture.standing.clone().unwrap_or_default();
-        let mut ranking: Vec<usize> = (0..tokens).filter(|token| !standing[*token].is_newline).collect();
-        ranking.sort_by(|a, b| {
-            let keys_first = standing[*b].is_key.cmp(&standing[*a].is_key);
-            keys_first.then(importance[*b].total_cmp(&importance[*a]))
-        });
-        let kept = match (picture.planned(layer), by) {
-            (None, Importance::Dual { .. }) => {
-                let stays = |token: &usize| standing[*token].is_key || importance[*token] >= 1.0;
-                with_newlines(&standing, ranking.into_iter().filter(stays))
+        let standing = picture.standing.clone().unwrap_or_else(|| vec![Standing::default(); tokens]);
+        let is_content = |token: &usize| !standing[*token].is_newline;
+        let kept = match (picture.planned(layer), stay) {
+            (None, Some(stay)) => with_newlines(&standing, stay.into_iter().filter(is_content)),
+            (planned, _) => {
+                let mut ranking: Vec<usize> = (0..tokens).filter(is_content).collect();
+                ranking.sort_by(|a, b| {
+                    let keys_first = standing[*b].is_key.cmp(&standing[*a].is_key);
+                    keys_first.then(importance[*b].total_cmp(&importance[*a]))
+                });
+                best_within(&standing, &ranking, planned.unwrap_or(tokens))
             }
-            (planned, _) => best_within(&standing, &ranking, planned.unwrap_or(tokens)),
         };
         going_on.extend(end as u32..start as u32);
         going_on.extend(kept.iter().map(|token| (start + token) as u32));

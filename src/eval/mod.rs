@@ -91,7 +91,7 @@ pub fn ask_about(
             pruned: Some(pruned),
             shape: shape.clone(),
             placements: tiles.iter().map(|tile| tile.placement).collect(),
-            picture: None,
+            alone: None,
             tower: None,
         });
         let mut chat = chat(model, pruning);

@@ -3,6 +3,7 @@
 //! A [`MemoryPlan`] follows from a checkpoint's headers and configuration alone; [`choose`] takes the most precise
 //! weights whose plan fits.
 
+mod activations;
 mod choose;
 mod limit;
 mod plan;

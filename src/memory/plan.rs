@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{MemorySize, Stored};
+use super::{
+    MemorySize, Stored,
+    activations::{Decoder, Packing, Tower},
+};
 use crate::{
     checkpoint::Checkpoint,
     config::ModelConfig,
@@ -12,8 +15,7 @@ use crate::{
     device::{DeviceInfo, DeviceType},
     drop::{PolicyName, Pruning},
     error::{Error, Result},
-    kernel::prefill::SHARES,
-    model::{Asked, LlavaModel, cache},
+    model::{Asked, LlavaModel},
     oracle::quantised::QuantisedParams,
     tiling::{PictureShape, Size},
     weight_cache::{self, CachedMatrix},
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// Bytes of a float32.
-const FLOAT: usize = 4;
+pub(super) const FLOAT: usize = 4;
 
 /// What the pools of an adapter's allocator hold beyond what is in use, about the same for models of 40 MB and of 240.
 const POOLS: u64 = 20_000_000;
@@ -150,7 +152,9 @@ impl MemoryPlan {
         let picture = workload.shape(shape);
         let (tower, decoder) = (Tower::new(shape, &picture), Decoder::new(shape, &picture, &rows));
         let admission = workload.pruning.as_ref().map_or(0, |pruning| admission(shape, &picture, pruning));
-        let (vision, prefill) = (tower.bytes().max(admission), decoder.bytes());
+        let packing = Packing::new(shape, &picture, workload.pruning.is_some());
+        let vision = tower.bytes().max(admission).max(packing.bytes());
+        let prefill = decoder.bytes();
         let cache = |rows: &[usize]| rows.iter().map(|rows| 2 * decoder.storage(*rows)).sum::<u64>();
         let cache_bytes = cache(&rows.prefill);
         let loading = loading_peak.saturating_sub(weights);
@@ -167,7 +171,11 @@ impl MemoryPlan {
             prefill_bytes: prefill,
             pool_bytes: pools,
             total_bytes: weights + loading.max(cache_bytes + vision.max(prefill)) + pools,
-            largest_tensor_bytes: tower.largest().max(decoder.largest()).max(decoder.storage(longest)),
+            largest_tensor_bytes: tower
+                .largest()
+                .max(packing.largest())
+                .max(decoder.largest())
+                .max(decoder.storage(longest)),
         })
     }
 }
@@ -197,7 +205,11 @@ fn admission(shape: &ModelShape, picture: &PictureShape, pruning: &Pruning) -> u
         _ if pruning.admits_by_coverage() => 1,
         _ => return 0,
     };
-    let others = 2 * (picture.tiles() as u64 - 1) * patches * width;
+    let others = match picture.is_square() {
+        true => 0,
+        // Features and what class attention sees of every tile, and all features once more.
+        false => 3 * picture.tiles() as u64 * patches * width,
+    };
     4 * (patches * (3 * width + matrices * patches) + others)
 }
 
@@ -237,11 +249,11 @@ fn weights(shape: &ModelShape, precision: Precision, is_cpu: bool) -> (u64, u64)
 }
 
 /// Rows that each layer of the decoder computes and holds.
-struct Rows {
+pub(super) struct Rows {
     /// Without dropping.
-    dense: usize,
+    pub dense: usize,
     /// Held by each layer at the end of the prefill.
-    prefill: Vec<usize>,
+    pub prefill: Vec<usize>,
     /// Held by each layer when caches were cut.
     evicted: Vec<usize>,
 }
@@ -271,96 +283,5 @@ impl Rows {
             }
         }
         Ok(Self { dense, prefill, evicted })
-    }
-}
-
-/// Sizes of the vision tower's activations, in numbers.
-struct Tower {
-    states: usize,
-    mlp: usize,
-    attention: usize,
-    largest: usize,
-}
-
-impl Tower {
-    fn new(shape: &ModelShape, picture: &PictureShape) -> Self {
-        let vision = &shape.config.vision;
-        let rows = vision.patches() + vision.kind.classes();
-        let (width, inner) = (vision.hidden_size, vision.intermediate_size);
-        let at_once = picture.tiles().min(vision.squares_at_once());
-        // The current state, those of features, and the one that class attention sees.
-        let states = shape.config.feature_states().len() + 2;
-        let asking = if vision.kind.classes() > 0 { vision.kind.classes() } else { rows };
-        let judged = SHARES * asking * rows;
-        Self {
-            // And of tiles seen before, the features and what class attention sees.
-            states: states * at_once * rows * width + 2 * (picture.tiles() - at_once) * rows * width,
-            mlp: at_once * vision.inner_numbers(),
-            // Queries, keys and values, as they are and, on the CPU path, apart. Scores are never in memory, but for those of
-            // a tower without class token, whose patches all judge each other once.
-            attention: (at_once * rows * 8 * width).max(judged),
-            largest: (at_once * rows * inner.max(3 * width)).max(judged),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        ((self.states + self.mlp.max(self.attention)) * FLOAT) as u64
-    }
-
-    fn largest(&self) -> u64 {
-        (self.largest * FLOAT) as u64
-    }
-}
-
-/// Sizes of the decoder's activations, in numbers.
-struct Decoder {
-    mlp: usize,
-    attention: usize,
-    logits: usize,
-    largest: usize,
-    /// Width of the keys of a row.
-    key_width: usize,
-}
-
-impl Decoder {
-    fn new(shape: &ModelShape, picture: &PictureShape, rows: &Rows) -> Self {
-        let text = &shape.config.text;
-        let (width, inner) = (text.hidden_size, text.intermediate_size);
-        // What a filter sees: the attention of the text to the picture.
-        let patches = picture.budgeted();
-        let text_rows = rows.dense.saturating_sub(patches);
-        let judged = if rows.prefill.iter().all(|layer| *layer == rows.dense) {
-            0
-        } else {
-            SHARES * text_rows * patches
-        };
-        let rows = rows.prefill.first().copied().unwrap_or(0);
-        let features = picture.tokens() * width;
-        Self {
-            // Gates and what they let through, and, on the CPU path, their products; the picture's features stay for later
-            // turns.
-            mlp: features + rows * (3 * width + 3 * inner),
-            attention: features
-                + rows * (3 * width + 3 * text.query_size() + 4 * text.key_value_size())
-                + judged,
-            logits: 2 * text.vocab_size,
-            largest: (rows * inner.max(text.query_size() + 2 * text.key_value_size()))
-                .max(text.vocab_size)
-                .max(judged),
-            key_width: text.key_value_size(),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        (self.mlp.max(self.attention).max(self.logits) * FLOAT) as u64
-    }
-
-    fn largest(&self) -> u64 {
-        (self.largest * FLOAT) as u64
-    }
-
-    /// The keys, or the values, of one layer that holds `rows` rows.
-    fn storage(&self, rows: usize) -> u64 {
-        (rows.next_multiple_of(cache::CHUNK) * self.key_width * FLOAT) as u64
     }
 }

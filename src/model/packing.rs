@@ -20,7 +20,7 @@ impl LlavaModel {
     /// [`Error::Model`] if there is no `image_newline` though the shape has one.
     pub fn encode_picture(&self, tiles: &[&[f32]], shape: &PictureShape) -> Result<Tensor<2>> {
         let mut features = self.vision.features_of(tiles);
-        if shape.is_square() && features.len() == 1 {
+        if shape.is_square() {
             return Ok(self.projector.forward(features.remove(0)));
         }
         let tokens: Vec<Sources> = shape.cells().into_iter().map(sources).collect();

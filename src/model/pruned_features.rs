@@ -169,12 +169,19 @@ impl VisionTower {
         decoder_layers: usize,
     ) -> Result<TowerFeatures> {
         let least = self.least_tokens(shape, pruning, decoder_layers)?;
-        // Each tile leaves its share.
-        let least = least.map(|least| (least * shape.patches_of_tile()).div_ceil(shape.budgeted()));
+        // Each tile leaves its share, beside what is cut off of it with the margin.
+        let (of_tile, content) = (shape.patches_of_tile(), shape.content());
+        let shown: Vec<usize> =
+            shape.regions().iter().map(|region| region.cells.len().min(of_tile)).collect();
+        let share = |least: usize, shown: usize| (least * shown).div_ceil(content) + of_tile - shown;
         let done = usize::from(least.is_some());
         let mut looked_at = Vec::with_capacity(tiles.len());
-        for batch in tiles.chunks(self.config.squares_at_once()) {
-            let begun = batch.iter().map(|pixels| self.begin(pixels, pruning, least));
+        let at_once = self.config.squares_at_once();
+        for (batch, shown) in tiles.chunks(at_once).zip(shown.chunks(at_once)) {
+            let begun = batch
+                .iter()
+                .zip(shown)
+                .map(|(pixels, shown)| self.begin(pixels, pruning, least.map(|least| share(least, *shown))));
             let begun: Vec<Begun> = begun.collect::<Result<_>>()?;
             let states = begun.iter().map(|tile| tile.state.clone()).collect();
             for ((tile, pixels), seen) in begun.into_iter().zip(batch).zip(self.run(states, done)) {

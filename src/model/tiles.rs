@@ -14,7 +14,7 @@ use crate::{
     drop::{Pruning, newlines::Standing, prefill::Candidates, token_map::TokenMap},
     error::Result,
     kernel,
-    tiling::{Cell, Kind, Size},
+    tiling::{Cell, Kind, PictureShape, Size},
 };
 use admission::Admission;
 
@@ -35,10 +35,19 @@ impl Tokens {
     fn new(tower: &TowerFeatures) -> Self {
         let shape = &tower.shape;
         let maps = merged_map(tower).patches;
+        let all = shape.cells();
+        let mut is_shown = vec![false; shape.patches()];
+        for cell in &all {
+            if let Kind::Patches(patches) = &cell.kind {
+                patches.iter().for_each(|(patch, _)| is_shown[*patch as usize] = true);
+            }
+        }
         // The row of the token that stands in a patch's place.
         let mut row_at = vec![None; shape.patches()];
         for (row, patches) in maps.iter().enumerate() {
-            row_at[middle(patches) as usize] = Some(row as u32);
+            if let Some(patch) = nearest_shown(shape, patches, &is_shown) {
+                row_at[patch as usize] = Some(row as u32);
+            }
         }
         let mut tokens = Self {
             sources: Vec::new(),
@@ -47,7 +56,6 @@ impl Tokens {
             standing: Vec::new(),
             regions: Vec::new(),
         };
-        let all = shape.cells();
         let mut token_of = vec![None; all.len()];
         let mut line_of_last = None;
         for (index, cell) in all.into_iter().enumerate() {
@@ -86,6 +94,16 @@ impl Tokens {
     fn len(&self) -> usize {
         self.sources.len()
     }
+}
+
+/// The patch in whose place a token stands: of those that are not cut off with the margin, the one nearest to its middle, if any.
+fn nearest_shown(shape: &PictureShape, patches: &[u32], is_shown: &[bool]) -> Option<u32> {
+    let (_, middle_row, middle_column) = shape.place(middle(patches));
+    let distance = |patch: &u32| {
+        let (_, row, column) = shape.place(*patch);
+        row.abs_diff(middle_row) + column.abs_diff(middle_column)
+    };
+    patches.iter().copied().filter(|patch| is_shown[*patch as usize]).min_by_key(distance)
 }
 
 /// The tokens of all tiles' features, with patches counted over all tiles.

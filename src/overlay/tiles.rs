@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::Result,
     image::Picture,
-    report::{PatchPlace, PictureReport},
+    report::{PictureReport, TokenPlace},
 };
 
 /// Pixels of a panel's longer side.
@@ -56,8 +56,9 @@ pub(super) fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture>
                         pick_colour(number, report.picks.len()),
                     );
                 }
-                for places in report.places.iter().filter(|places| has_merged && places.len() > 1) {
-                    panel.frame(&mut canvas, Some(places), usize::from(has_picks), MERGED);
+                let merged = report.places.iter().zip(&report.tokens);
+                for (place, _) in merged.filter(|(_, patches)| has_merged && patches.len() > 1) {
+                    panel.frame(&mut canvas, Some(place), usize::from(has_picks), MERGED);
                 }
             }
             for token in &report.key_tokens {
@@ -101,15 +102,10 @@ struct Panel {
 }
 
 impl Panel {
-    /// Frames the patches of a token that this panel shows, `inset` pixels inside their outer edges.
-    fn frame(&self, canvas: &mut Canvas, places: Option<&Vec<PatchPlace>>, inset: usize, colour: Colour) {
-        let shown = places.into_iter().flatten().filter(|place| (place.tile > 0) == self.is_detail);
-        let Some(all) = shown
-            .map(|place| place.pixels)
-            .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])])
-        else {
-            return;
-        };
+    /// Frames a token that this panel shows, `inset` pixels inside its outer edges.
+    fn frame(&self, canvas: &mut Canvas, place: Option<&Option<TokenPlace>>, inset: usize, colour: Colour) {
+        let place = place.copied().flatten().filter(|place| (place.tile > 0) == self.is_detail);
+        let Some(TokenPlace { pixels: all, .. }) = place else { return };
         let place = |pixels: f64, most: usize| ((pixels * self.scale).round().max(0.0) as usize).min(most);
         let (x0, y0) = (place(all[0], self.width) + inset, place(all[1], self.height) + inset);
         let (x1, y1) = (place(all[2], self.width), place(all[3], self.height));

@@ -7,7 +7,7 @@ use crate::{
     drop::prefill::{Admitted, FilterStep},
     image::Placement,
     model::PrunedFeatures,
-    tiling::PictureShape,
+    tiling::{self, PictureShape},
 };
 
 /// What became of one picture's tokens.
@@ -32,8 +32,8 @@ pub struct PictureReport {
     pub tower_tokens: usize,
     /// The patches (raster indices, one tile after the other) of each token that entered the decoder: none of a newline.
     pub tokens: Vec<Vec<u32>>,
-    /// The same as places in tiles and in the picture.
-    pub places: Vec<Vec<PatchPlace>>,
+    /// Where each of them is in the picture; `None` for a newline or a class token.
+    pub places: Vec<Option<TokenPlace>>,
     /// The attention of `[CLS]` to each of them; empty where it was not asked for.
     pub class_attention: Vec<f32>,
     /// Those that were picked because they cover the picture, the first pick first: all that entered, but where every token
@@ -55,17 +55,18 @@ pub struct TileReport {
     pub tokens: usize,
 }
 
-/// Where a patch lies.
+/// Where a token lies.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct PatchPlace {
-    /// Among [`PictureReport::tiles`].
+pub struct TokenPlace {
+    /// The tile of its first patch, among [`PictureReport::tiles`].
     pub tile: usize,
-    /// Its row in the tile, in patches.
+    /// The row of that patch in the tile.
     pub row: usize,
     /// Its column.
     pub column: usize,
-    /// Left, top, right and bottom edge, in pixels of the picture: beyond its edges where the tile has a margin.
+    /// Left, top, right and bottom edge around all its patches, in tenths of pixels of the picture: beyond its edges where the
+    /// tile has a margin.
     pub pixels: [f64; 4],
 }
 
@@ -113,22 +114,13 @@ impl PictureReport {
             .enumerate()
             .map(|(tile, placement)| TileReport { placement: *placement, tokens: in_tile(tile) })
             .collect();
-        let place = |patch: &u32| {
-            let (tile, row, column) = shape.place(*patch);
-            let side = vision.patch_size as f64;
-            let pixels = placements.get(tile).map_or([0.0; 4], |placement| {
-                let (left, top) = (column as f64 * side, row as f64 * side);
-                placement.pixels([left, top, left + side, top + side])
-            });
-            PatchPlace { tile, row, column, pixels }
-        };
-        Self {
+        let mut report = Self {
             grid: shape.grid,
             side: vision.covered_side(),
             placement: placements[0],
             tiles,
             dense_tokens: shape.budgeted(),
-            places: entered.tokens.patches.iter().map(|token| token.iter().map(place).collect()).collect(),
+            places: Vec::new(),
             tower_tokens: pruned.tower_tokens.len(),
             merged_windows,
             window_similarity,
@@ -137,7 +129,25 @@ impl PictureReport {
             picks: entered.picks.unwrap_or_default(),
             key_tokens: admitted.key_tokens.clone(),
             kept,
-        }
+        };
+        report.places = report.tokens.iter().map(|patches| report.place(patches)).collect();
+        report
+    }
+
+    /// The edges of a patch in pixels of the picture.
+    fn patch_pixels(&self, patch: u32) -> [f64; 4] {
+        let (tile, row, column) = tiling::place(patch, self.grid);
+        let side = self.side as f64 / self.grid as f64;
+        let (left, top) = (column as f64 * side, row as f64 * side);
+        self.tiles[tile].placement.pixels([left, top, left + side, top + side])
+    }
+
+    fn place(&self, patches: &[u32]) -> Option<TokenPlace> {
+        let (tile, row, column) = tiling::place(*patches.first()?, self.grid);
+        let around =
+            |a: [f64; 4], b: [f64; 4]| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])];
+        let pixels = patches.iter().map(|patch| self.patch_pixels(*patch)).reduce(around)?;
+        Some(TokenPlace { tile, row, column, pixels: pixels.map(|edge| (edge * 10.0).round() / 10.0) })
     }
 
     /// Tokens that decoder layer `layer` computes.

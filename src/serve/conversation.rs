@@ -163,7 +163,7 @@ fn pruning(dropping: &Dropping, seed: Option<i64>) -> Result<Pruning> {
     let policy = dropping.policy.as_deref().map_or(Ok(PolicyName::default()), str::parse)?;
     let preset = dropping.preset.as_deref().map(str::parse::<Preset>).transpose()?;
     let thresholds = match (dropping.global_threshold, dropping.individual_threshold) {
-        (None, None) => preset.and_then(Preset::thresholds),
+        (None, None) => None,
         (Some(global), Some(individual)) if preset.is_none() => Some((global, individual)),
         _ => {
             let expected = "global_threshold and individual_threshold, or preset, or none of them";
@@ -171,10 +171,7 @@ fn pruning(dropping: &Dropping, seed: Option<i64>) -> Result<Pruning> {
         }
     };
     let keep = match &dropping.keep {
-        Some(_) if preset.is_some() => {
-            return Err(Error::argument("mustdrop", "keep or a preset", "both"));
-        }
-        None => preset.and_then(Preset::keep),
+        None => None,
         Some(Budget::Tokens(tokens)) => Some(Keep::Tokens(*tokens)),
         Some(Budget::Text(text)) => Some(text.parse()?),
     };
@@ -183,20 +180,23 @@ fn pruning(dropping: &Dropping, seed: Option<i64>) -> Result<Pruning> {
     if is_budgets && keep.is_none() {
         return Err(Error::argument("mustdrop", "admit and merge with a keep", "none"));
     }
-    let is_mustdrops =
-        thresholds.is_some() || preset.is_some() || dropping.pruning_layers.is_some() || is_budgets;
+    let is_level = thresholds.is_some() || preset.is_some();
+    let is_mustdrops = is_level || dropping.pruning_layers.is_some() || is_budgets;
     if is_mustdrops && policy != PolicyName::MustDrop {
         let expected = "thresholds, pruning_layers, admit and merge with the policy mustdrop alone";
         return Err(Error::argument("mustdrop", expected, format!("them with {policy}")));
     }
-    if thresholds.is_some() && keep.is_some() {
-        return Err(Error::argument("mustdrop", "keep or thresholds", "both"));
+    if is_level && keep.is_some() {
+        return Err(Error::argument("mustdrop", "keep, a preset or thresholds", "several of them"));
     }
     let mut pruning = Pruning::policy(policy);
     if let Some((global, individual)) = thresholds {
         pruning = pruning.thresholds(global, individual);
     }
-    pruning.keep = keep;
+    if let Some(preset) = preset {
+        pruning = pruning.preset(preset);
+    }
+    pruning.keep = keep.or(pruning.keep);
     pruning.admit = admit.unwrap_or_default();
     pruning.merge = dropping.merge;
     pruning.pruning_layers.clone_from(&dropping.pruning_layers);

@@ -13,7 +13,7 @@ mod resolution;
 mod shape;
 
 pub use cells::{Cell, Kind, Region};
-pub use shape::{Detail, Newlines, PictureShape};
+pub use shape::{Detail, Newlines, PictureShape, place};
 
 /// Height and width, in pixels unless something else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -73,6 +73,28 @@ pub struct AnyResolution {
     pub several_are_squares: bool,
 }
 
+impl AnyResolution {
+    /// Pictures of which a resolution may make the most tokens: one that fills it, and where that is shrunk, those that have just as
+    /// many rows or columns as are not.
+    fn fullest(&self, resolution: Size, (side, grid): (usize, usize)) -> Vec<Size> {
+        let [rows, columns] = [resolution.height, resolution.width].map(|pixels| pixels / side * grid);
+        let most = self.most_tiles.map_or(usize::MAX, |tiles| shape::most_unshrunk(tiles * grid * grid));
+        // Both margins are equal, so every second number is possible; which of two, rounding decides.
+        let fewer = |lines: usize, by: usize| {
+            let fit = (most / by.max(1)).min(lines);
+            (fit.saturating_sub(2).max(1)..=fit).collect::<Vec<_>>()
+        };
+        let part = |pixels: usize, lines: usize, of: usize| (pixels * lines).div_ceil(of).max(1);
+        let short = fewer(rows, columns)
+            .into_iter()
+            .map(|lines| Size { height: part(resolution.height, lines, rows), ..resolution });
+        let narrow = fewer(columns, rows)
+            .into_iter()
+            .map(|lines| Size { width: part(resolution.width, lines, columns), ..resolution });
+        short.chain(narrow).chain([resolution]).collect()
+    }
+}
+
 impl Tiling {
     /// The shape of a picture of this size, of which the tower sees squares of `side` pixels as `grid` x `grid` patches;
     /// `alone` says whether it is the only one in the prompt.
@@ -103,18 +125,51 @@ impl Tiling {
 
     /// The shape of the most tokens that any picture may have.
     pub fn largest(&self, (side, grid, classes): (usize, usize, usize)) -> PictureShape {
-        let pinpoints = match self {
-            Self::Square => &[],
-            Self::AnyResolution(rules) => rules.pinpoints.as_slice(),
-        };
-        // A picture of exactly a resolution fills it.
-        let shapes = pinpoints.iter().map(|size| self.shape(*size, (side, grid, classes), true));
-        let largest = shapes.max_by_key(PictureShape::tokens);
-        largest.unwrap_or_else(|| self.shape(Size::square(side), (side, grid, classes), true))
+        let shape = |picture: Size| self.shape(picture, (side, grid, classes), true);
+        match self {
+            Self::Square => shape(Size::square(side)),
+            Self::AnyResolution(rules) => {
+                let pictures = rules.pinpoints.iter().flat_map(|size| rules.fullest(*size, (side, grid)));
+                let largest = pictures.map(shape).max_by_key(PictureShape::tokens);
+                largest.unwrap_or_else(|| shape(Size::square(side)))
+            }
+        }
     }
 
     /// Whether how a picture is looked at depends on the others in a prompt.
     pub fn depends_on_others(&self) -> bool {
         matches!(self, Self::AnyResolution(rules) if rules.several_are_squares)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Shape;
+
+    /// No picture has more tokens than the largest: tried at the resolutions of OneVision and NeXT, with sides in steps of 19 pixels.
+    #[test]
+    fn no_picture_is_larger_than_the_largest() -> Result<()> {
+        for shape in [Shape::OneVision05b, Shape::NextVicuna7b] {
+            let config = shape.config()?;
+            let largest = config.largest_picture().tokens();
+            let sides = || (1..2_400).step_by(19);
+            let sizes = sides().flat_map(|height| sides().map(move |width| Size { height, width }));
+            let found = sizes.map(|size| config.picture_shape(size, true).tokens()).max();
+            assert!(
+                found.is_some_and(|found| found <= largest && found + 100 > largest),
+                "{found:?} of {largest}"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sizes_are_written_width_first() {
+        let size = |text: &str| text.parse::<Size>().map(|size| (size.width, size.height)).ok();
+        assert_eq!(size("1280x720"), Some((1280, 720)));
+        for wrong in ["", "x", "1280", "1280x0", "0x1", "70000x1", "-1x1", "1x1x1", "a x b"] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
     }
 }

@@ -92,6 +92,11 @@ fn unpadded(picture: Size, rows: usize, columns: usize) -> (Range<usize>, Range<
     }
 }
 
+/// The most tokens of detail that are not shrunk to about `most`.
+pub(super) fn most_unshrunk(most: usize) -> usize {
+    (most as f64 * SHRINK_FROM * SHRINK_FROM) as usize
+}
+
 /// The grid that so many rows and columns are shrunk to for about `most` tokens, if they are too many.
 fn shrunk(rows: usize, columns: usize, most: usize) -> Option<Size> {
     let ratio = ((rows * columns) as f64 / most as f64).sqrt();
@@ -102,6 +107,12 @@ fn shrunk(rows: usize, columns: usize, most: usize) -> Option<Size> {
 /// Python's `a // b` of positive floats: exact where the rounded quotient is not.
 fn floor_quotient(a: f64, b: f64) -> f64 {
     ((a - a % b) / b).round()
+}
+
+/// Tile, row and column of a patch, counted over tiles of `grid` x `grid` patches.
+pub fn place(patch: u32, grid: usize) -> (usize, usize, usize) {
+    let patch = patch as usize;
+    (patch / (grid * grid), patch / grid % grid, patch % grid)
 }
 
 impl PictureShape {
@@ -157,8 +168,7 @@ impl PictureShape {
 
     /// Tile, row and column of a patch, counted over all tiles.
     pub fn place(&self, patch: u32) -> (usize, usize, usize) {
-        let (patch, of_tile) = (patch as usize, self.patches_of_tile());
-        (patch / of_tile, patch % of_tile / self.grid, patch % self.grid)
+        place(patch, self.grid)
     }
 }
 

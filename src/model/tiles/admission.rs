@@ -19,7 +19,7 @@ use crate::{
     model::{
         EnteredTokens, LlavaModel, TowerFeatures,
         packing::{Sources, mixed},
-        pruned_features::{in_order, means},
+        pruned_features::{TileFeatures, in_order, means},
     },
 };
 
@@ -66,7 +66,7 @@ impl<'a> Admission<'a> {
     pub fn enter(&self, count: usize) -> Result<Entered> {
         let entries = self.entries(count)?;
         if entries.iter().any(|(_, entry)| matches!(entry, Entry::Means(_))) {
-            return self.enter_means(count);
+            return self.enter_means(self.groups_of(entries), count);
         }
         self.enter_highest(entries, count)
     }
@@ -96,7 +96,7 @@ impl<'a> Admission<'a> {
     fn class_attention(&self) -> &Tensor<2> {
         self.class_attention.get_or_init(|| {
             let vision = &self.model.vision;
-            let of_tile = |tile: &crate::model::pruned_features::TileFeatures| {
+            let of_tile = |tile: &TileFeatures| {
                 let attention = vision.class_attention.forward(&tile.seen, vision.classes());
                 let rows = attention.dims()[0];
                 attention.reshape([rows, 1])
@@ -109,18 +109,21 @@ impl<'a> Admission<'a> {
     fn enter_highest(&self, entries: Vec<(usize, Entry)>, count: usize) -> Result<Entered> {
         let tokens = self.tokens;
         let mut is_key = vec![false; tokens.len()];
+        let mut is_picked = vec![false; tokens.len()];
         // The lower, the earlier.
         let mut rank = vec![f64::INFINITY; tokens.len()];
         let mut attention: Option<Vec<f32>> = None;
-        let mut picks = None;
         for (region, entry) in entries {
             let members = &tokens.regions[region].2;
-            let Entry::Highest { score, protected } = entry else { continue };
+            let Entry::Highest { score, protected } = entry else {
+                rank_in_turns(&mut rank, members, members.iter().copied());
+                continue;
+            };
             let values = kernel::read_numbers(score.values().clone(), STEP)?;
-            let mut order: Vec<usize> = (0..values.len()).collect();
-            order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
             match score {
                 Score::ClassAttention(_) => {
+                    let mut order: Vec<usize> = (0..values.len()).collect();
+                    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
                     order.iter().take(protected).for_each(|member| is_key[members[*member]] = true);
                     let attention = attention.get_or_insert_with(|| vec![0.0; tokens.len()]);
                     for (token, value) in members.iter().zip(&values) {
@@ -129,16 +132,20 @@ impl<'a> Admission<'a> {
                     }
                 }
                 Score::Picks(_) => {
-                    picks = Some(());
-                    for (number, member) in in_order(&values).into_iter().enumerate() {
-                        rank[members[member]] = (number as f64 + 0.5) / members.len() as f64;
-                    }
+                    let picks: Vec<usize> =
+                        in_order(&values).into_iter().map(|member| members[member]).collect();
+                    picks.iter().for_each(|token| is_picked[*token] = true);
+                    // Where nearly all enter, not all were picked: the others come behind.
+                    let others = members.iter().copied().filter(|token| !is_picked[*token]);
+                    let order: Vec<usize> = picks.iter().copied().chain(others).collect();
+                    rank_in_turns(&mut rank, members, order);
                 }
             }
         }
         let mut ranking: Vec<usize> =
             (0..tokens.len()).filter(|token| !tokens.standing[*token].is_newline).collect();
-        if picks.is_some() {
+        let has_picks = is_picked.contains(&true);
+        if has_picks {
             // Of a few picks from each of many tiles, all would be protected if every tile had its own.
             ranking.sort_by(|a, b| rank[*a].total_cmp(&rank[*b]));
             ranking.iter().take(self.rules.protected(count)).for_each(|token| is_key[*token] = true);
@@ -148,19 +155,18 @@ impl<'a> Admission<'a> {
             true => best_within(&tokens.standing, &ranking, count),
             false => (0..tokens.len()).collect(),
         };
-        let picked = |()| {
-            let mut picked: Vec<usize> =
-                (0..chosen.len()).filter(|index| rank[chosen[*index]].is_finite()).collect();
-            picked.sort_by(|a, b| rank[chosen[*a]].total_cmp(&rank[chosen[*b]]));
-            picked
-        };
+        let picks = has_picks.then(|| {
+            let is_one = |index: &usize| is_picked[chosen[*index]];
+            let mut picks: Vec<usize> = (0..chosen.len()).filter(is_one).collect();
+            picks.sort_by(|a, b| rank[chosen[*a]].total_cmp(&rank[chosen[*b]]));
+            picks
+        });
         let sources: Vec<Sources> = chosen.iter().map(|token| tokens.sources[*token].clone()).collect();
+        let standing =
+            chosen.iter().map(|token| Standing { is_key: is_key[*token], ..tokens.standing[*token] });
         Ok(Entered {
             features: self.model.pack(&self.features, &sources)?,
-            standing: chosen
-                .iter()
-                .map(|token| Standing { is_key: is_key[*token], ..tokens.standing[*token] })
-                .collect(),
+            standing: standing.collect(),
             cells: chosen.iter().map(|token| tokens.cells[*token]).collect(),
             known: EnteredTokens {
                 tokens: TokenMap {
@@ -168,7 +174,7 @@ impl<'a> Admission<'a> {
                 },
                 class_attention: attention
                     .map(|attention| chosen.iter().map(|token| attention[*token]).collect()),
-                picks: picks.map(picked),
+                picks,
             },
         })
     }
@@ -176,30 +182,34 @@ impl<'a> Admission<'a> {
     /// Lets means in, as many as there is room for beside the newlines of their rows.
     ///
     /// Where a newline too many is all that keeps the budget from being full, the rows with the fewest tokens go without theirs.
-    fn enter_means(&self, count: usize) -> Result<Entered> {
+    fn enter_means(&self, most: Vec<Group>, count: usize) -> Result<Entered> {
         let cost = |groups: &[Group]| groups.len() + self.newlines(groups).len();
-        // The most groups that fit, and those of the next number.
-        let (mut fit, mut low, mut high) = (self.groups(1)?, 1, count + 1);
-        let mut over = None;
+        if cost(&most) <= count {
+            return self.entered_means(most, 0);
+        }
+        // The most groups that fit, and those of the next number. As many as leave room for all newlines fit for sure.
+        let newlines = self.tokens.standing.iter().filter(|token| token.is_newline).count();
+        let (mut low, mut high) = (count.saturating_sub(newlines).max(1), count);
+        let (mut fit, mut over) = (self.groups(low)?, most);
         while low + 1 < high {
             let middle = (low + high) / 2;
             let groups = self.groups(middle)?;
             if cost(&groups) <= count {
                 (low, fit) = (middle, groups);
             } else {
-                (high, over) = (middle, Some(groups));
+                (high, over) = (middle, groups);
             }
         }
-        let short = count.saturating_sub(cost(&fit));
-        let over = over.filter(|groups| short > 0 && groups.len() <= count);
-        let groups = over.unwrap_or(fit);
+        let is_full = cost(&fit) >= count || over.len() > count;
+        let groups = if is_full { fit } else { over };
         let surplus = cost(&groups).saturating_sub(count);
-        let newlines: BTreeSet<usize> =
-            self.newlines(&groups).into_iter().skip(surplus).map(|(_, newline)| newline).collect();
-        self.entered_means(groups, &newlines)
+        self.entered_means(groups, surplus)
     }
 
-    fn entered_means(&self, groups: Vec<Group>, newlines: &BTreeSet<usize>) -> Result<Entered> {
+    /// Lets groups in, and the newlines of their rows but so many.
+    fn entered_means(&self, groups: Vec<Group>, left_out: usize) -> Result<Entered> {
+        let newlines: BTreeSet<usize> =
+            self.newlines(&groups).into_iter().skip(left_out).map(|(_, newline)| newline).collect();
         let tokens = self.tokens;
         // Newlines are no members: any row will do.
         let made_of = |sources: &Sources| if sources.is_empty() { vec![(0, 1.0)] } else { sources.clone() };
@@ -207,7 +217,7 @@ impl<'a> Admission<'a> {
         let means = means(&all, 0, groups.iter().map(|group| group.members.as_slice()));
         let groups: BTreeMap<usize, (usize, &Group)> =
             groups.iter().enumerate().map(|(row, group)| (group.anchor as usize, (row, group))).collect();
-        let chosen: BTreeSet<usize> = groups.keys().chain(newlines).copied().collect();
+        let chosen: BTreeSet<usize> = groups.keys().chain(&newlines).copied().collect();
         let sources = chosen.iter().map(|token| groups.get(token).map(|(row, _)| (*row as u32, 1.0)));
         let sources: Vec<Sources> = sources.map(|source| source.into_iter().collect()).collect();
         let patches = |token: &usize| -> Vec<u32> {
@@ -228,8 +238,12 @@ impl<'a> Admission<'a> {
 
     /// The groups that the policy makes if tiles have so many tokens together, members counted over all tokens.
     fn groups(&self, count: usize) -> Result<Vec<Group>> {
+        Ok(self.groups_of(self.entries(count)?))
+    }
+
+    fn groups_of(&self, entries: Vec<(usize, Entry)>) -> Vec<Group> {
         let mut groups = Vec::new();
-        for (region, entry) in self.entries(count)? {
+        for (region, entry) in entries {
             let members = &self.tokens.regions[region].2;
             let of_all = |member: &u32| members[*member as usize] as u32;
             match entry {
@@ -240,7 +254,7 @@ impl<'a> Admission<'a> {
                 _ => groups.extend(members.iter().map(|token| Group::single(*token as u32))),
             }
         }
-        Ok(groups)
+        groups
     }
 
     /// The newlines of the rows that groups stand in, with how many stand there: the fewest first, of equals the lowest row.
@@ -256,6 +270,13 @@ impl<'a> Admission<'a> {
         let mut newlines: Vec<(usize, usize)> = newlines.filter_map(of_row).collect();
         newlines.sort_by_key(|(tokens, _)| *tokens);
         newlines
+    }
+}
+
+/// Ranks a tile's tokens, in this order, such that tiles take turns in proportion to their tokens.
+fn rank_in_turns(rank: &mut [f64], members: &[usize], order: impl IntoIterator<Item = usize>) {
+    for (number, token) in order.into_iter().enumerate() {
+        rank[token] = (number as f64 + 0.5) / members.len() as f64;
     }
 }
 
