@@ -1,5 +1,6 @@
 //! What several tests share: fixtures, devices, models, tolerances.
 
+pub mod families;
 pub mod ggml;
 pub mod gguf;
 #[cfg(feature = "serve")]
