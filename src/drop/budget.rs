@@ -50,7 +50,7 @@ impl Keep {
         if (1..=patches).contains(&tokens) {
             return Ok(tokens);
         }
-        let expected = format!("from 1 to {patches} tokens, the patches of a picture, or a share of them");
+        let expected = format!("from 1 to {patches} tokens, as many as a picture has, or a share of them");
         Err(Error::argument("--keep", expected, self.to_string()))
     }
 }

@@ -132,7 +132,7 @@ pub(super) struct Dropping {
     pub admit: Option<String>,
     /// Whether alike windows are merged; by default only where class admits.
     pub merge: Option<bool>,
-    /// The paper's thresholds: retain-192, retain-128 or retain-64.
+    /// A level of the paper: thresholds (retain-192, retain-128, retain-64), or a budget of a picture in tiles (next-640, next-320, next-160).
     pub preset: Option<String>,
     pub global_threshold: Option<f32>,
     pub individual_threshold: Option<f32>,
