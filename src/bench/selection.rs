@@ -8,6 +8,7 @@ use super::{Bench, TEXT, timing};
 use crate::{
     drop::{
         Pruning,
+        newlines::Standing,
         prefill::{Candidates, PrefillFilter, Scores},
     },
     error::Result,
@@ -55,7 +56,7 @@ pub fn time(bench: &Bench, pruning: &Pruning) -> Result<Duration> {
         sizes: Some(sizes[1..].to_vec()),
         rows: None,
         score: None,
-        standing: None,
+        standing: (!picture.is_square()).then(|| vec![Standing::default(); sizes[0]]),
     };
     let select = || -> Result<f64> {
         let start = Instant::now();

@@ -6,8 +6,13 @@ use mustdrop::{DeviceSelect, GenerationOptions, Llava, Part, Pruning, Report, We
 
 use super::golden;
 
-pub const SQUARE: [&str; 4] =
-    ["llava_qwen2_siglip", "llava_mistral_window", "llava_llama3_clip", "llava_llama31_clip"];
+pub const SQUARE: [&str; 5] = [
+    "llava_qwen2_siglip",
+    "llava_mistral_clip",
+    "llava_mistral_window",
+    "llava_llama3_clip",
+    "llava_llama31_clip",
+];
 pub const TILED: [&str; 3] = ["llava_next_mistral", "llava_next_vicuna", "llava_onevision_qwen2"];
 
 pub fn load(name: &str, device: &DeviceSelect) -> Llava {
