@@ -68,9 +68,11 @@ impl<'c> Answer<'c> {
         prefilled: Prefilled,
         options: GenerationOptions,
     ) -> Result<Self> {
-        let prompt = conversation.cached.iter().filter_map(|row| match row {
-            Row::Text(id) => Some(*id),
-            Row::Vision { .. } => None,
+        // Where a picture stands, the prompt has the token that stands for one.
+        let image_token = conversation.llava.tokenizer.image_token();
+        let prompt = conversation.cached.iter().map(|row| match row {
+            Row::Text(id) => *id,
+            Row::Vision { .. } => image_token,
         });
         let seed = options.sampling.seed;
         let mut sampler = Sampler::new(options.sampling, prompt);

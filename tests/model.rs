@@ -108,7 +108,18 @@ fn a_tied_head_is_the_embedding() {
     tied.config["tie_word_embeddings"] = json!(true);
     tied.config["text_config"]["tie_word_embeddings"] = json!(true);
     let prompt = prompt(&[1, 5, 9]);
-    assert_eq!(logits(&load(&tied), &prompt, &[]), logits(&load(&separate), &prompt, &[]));
+    let expected = logits(&load(&separate), &prompt, &[]);
+    assert_eq!(logits(&load(&tied), &prompt, &[]), expected);
+
+    // A stored head that is the table is no other; one that is another is the head, whatever the configuration says.
+    let mut stored = separate.clone();
+    stored.config = tied.config.clone();
+    assert_eq!(logits(&load(&stored), &prompt, &[]), expected);
+    let mut other = Tiny::new();
+    let untied = logits(&load(&other), &prompt, &[]);
+    other.config = tied.config;
+    assert_eq!(logits(&load(&other), &prompt, &[]), untied);
+    assert_ne!(untied, expected);
 }
 
 #[test]

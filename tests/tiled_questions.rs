@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mustdrop::{
     DeviceSelect, GenerationOptions, Llava, Part, Picture, PictureCache, Pruning,
-    drop::{Preset, Turns},
+    drop::{Keep, PolicyName, Preset, Turns},
     prompt::Role,
     report::PictureReport,
 };
@@ -219,4 +219,22 @@ fn a_second_picture_changes_how_one_vision_looks_at_the_first() {
     // 4 x 4 patches and a newline each.
     assert_eq!((answer.report().vision_tokens, answer.report().reused_tokens), (2 * 17, 0));
     assert!(alone > 2 * 17);
+}
+
+#[test]
+fn a_budget_that_a_larger_picture_could_not_have_is_no_reason_to_refuse_a_small_one() {
+    let name = TILED[2];
+    let model = load(name, &DeviceSelect::Cpu);
+    let fastv = |tokens| Pruning::policy(PolicyName::FastV).keep(Keep::Tokens(tokens));
+    let least = |picture: &str| {
+        (1..200).find(|tokens| {
+            let question = [part(name, picture), Part::text("What?")];
+            model.chat().pruning(fastv(*tokens)).ask(question).is_ok()
+        })
+    };
+    let dense = ask(&model, name, &["square.png"], None, 1).1.dense_vision_tokens;
+    assert_eq!(least("square.png"), Some(dense.div_ceil(3) + 1), "of three layers the first sees them all");
+    let question = [part(name, "square.png"), Part::text("What?")];
+    let error = model.chat().pruning(fastv(5)).ask(question).map(drop).expect_err("refused").to_string();
+    assert!(error.contains("--keep: expected at least"), "{error}");
 }

@@ -109,6 +109,22 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
+    /// Whether two tensors are stored and alike but for their values: judged by a few places, since large ones are not read whole
+    /// for a question.
+    pub fn differ(&self, one: &str, other: &str) -> bool {
+        const PLACES: usize = 64;
+        const BYTES: usize = 1024;
+        let (Ok(one), Ok(other)) = (self.tensor(one), self.tensor(other)) else { return false };
+        if one.dtype() != other.dtype() || one.shape() != other.shape() {
+            return false;
+        }
+        let len = one.bytes().len();
+        (0..PLACES).map(|place| place * (len / PLACES)).any(|start| {
+            let range = start..len.min(start + BYTES);
+            one.bytes()[range.clone()] != other.bytes()[range]
+        })
+    }
+
     /// The tensor of that canonical name.
     ///
     /// # Errors

@@ -229,7 +229,17 @@ impl ModelConfig {
     }
 
     /// Whether the language model head is the embedding table, given what the checkpoint stores.
+    ///
+    /// A stored head that differs from the table is the head, whatever the configuration says, as in transformers 5.
     pub fn tied_head(&self, checkpoint: &Checkpoint) -> bool {
+        if self.text.tie_word_embeddings == TieWordEmbeddings::Yes
+            && checkpoint.differ("lm_head.weight", "language_model.embed_tokens.weight")
+        {
+            tracing::warn!(
+                "config.json ties the head to the embeddings, but lm_head.weight is stored and another"
+            );
+            return false;
+        }
         self.text.tie_word_embeddings.resolve(checkpoint.has("lm_head.weight"))
     }
 }

@@ -58,7 +58,7 @@ pub struct TextConfig {
 pub enum TieWordEmbeddings {
     /// The head is a tensor of its own.
     No,
-    /// The head is the embedding table; a stored `lm_head.weight` is not used.
+    /// The head is the embedding table; a stored `lm_head.weight` is not used, unless it is another.
     Yes,
     /// The head is the embedding table unless the checkpoint stores `lm_head.weight`.
     UnlessStored,

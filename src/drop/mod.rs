@@ -236,6 +236,10 @@ impl Pruning {
         if let Some(keep @ Keep::Tokens(_)) = self.keep {
             keep.tokens(picture.budgeted())?;
         }
+        // What of a smaller picture in tiles can be kept, is seen when there is one.
+        if !picture.is_square() {
+            return Ok(());
+        }
         self.rules().sizes(picture, picture.budgeted(), layers).map(drop)
     }
 

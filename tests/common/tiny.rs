@@ -22,6 +22,7 @@ pub const PATCH: usize = 14;
 pub const IMAGE_TOKEN: u32 = 39;
 
 /// A checkpoint to be written: its configuration and its float32 tensors.
+#[derive(Clone)]
 pub struct Tiny {
     pub config: Value,
     pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
