@@ -92,7 +92,10 @@ impl Conversation {
     pub fn prefill(&mut self, encoded: Encoded, pruning: Option<&Pruning>) -> Result<Prefilled> {
         let start = Instant::now();
         let meter = encoded.meter.or_else(|| Meter::start(self.llava.compute()));
-        let prompt = self.llava.tokenizer.prompt(&self.turns)?;
+        let prompt = match encoded.prompt {
+            Some(prompt) => prompt,
+            None => self.llava.tokenizer.prompt(&self.turns)?,
+        };
         self.check_ids(&prompt)?;
         self.admit_anew(pruning)?;
         let rows = self.rows(&prompt)?;

@@ -59,9 +59,7 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
     let (has_merged, has_picks) = (!report.merged_windows.is_empty(), !report.picks.is_empty());
     for (stage, caption) in captions.iter().enumerate() {
         let left = MARGIN + stage * (panel + MARGIN);
-        for (line, text) in caption.iter().enumerate() {
-            canvas.text(left, MARGIN + line * LINE, text, TEXT);
-        }
+        canvas.caption(left, caption);
         let top = HEADER + MARGIN;
         for (patch, life) in life.iter().enumerate() {
             let (x, y) = (patch % report.grid * PATCH, patch / report.grid * PATCH);
@@ -86,14 +84,7 @@ fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture> {
             }
         }
     }
-    let legend = [
-        ("merged window", MERGED, has_merged),
-        ("first pick", FIRST_PICK, has_picks),
-        ("last pick", LAST_PICK, has_picks),
-        ("key token", KEY, !report.key_tokens.is_empty()),
-        ("dark: dropped", DROPPED, life.iter().any(|life| *life != Some(report.kept.len()))),
-    ];
-    canvas.legend(&legend);
+    canvas.legend(report, life.iter().any(|life| *life != Some(report.kept.len())));
     Picture::from_rgb8(canvas.width, canvas.height, canvas.rgb)
 }
 
@@ -209,11 +200,26 @@ impl Canvas {
         self.frame([x0, y0, x1, y1], colour);
     }
 
-    /// Writes the entries that apply in the third line.
-    fn legend(&mut self, entries: &[(&str, Colour, bool)]) {
+    /// Writes what stands above a panel in the first two lines.
+    fn caption(&mut self, left: usize, caption: &[String; 2]) {
+        for (line, text) in caption.iter().enumerate() {
+            self.text(left, MARGIN + line * LINE, text, TEXT);
+        }
+    }
+
+    /// Writes what colours mean, as far as they are there, in the third line.
+    fn legend(&mut self, report: &PictureReport, has_dropped: bool) {
+        let has_picks = !report.picks.is_empty();
+        let entries = [
+            ("merged window", MERGED, !report.merged_windows.is_empty()),
+            ("first pick", FIRST_PICK, has_picks),
+            ("last pick", LAST_PICK, has_picks),
+            ("key token", KEY, !report.key_tokens.is_empty()),
+            ("dark: dropped", DROPPED, has_dropped),
+        ];
         let mut x = MARGIN;
-        for (text, colour, _) in entries.iter().filter(|(.., is_there)| *is_there) {
-            x = self.text(x, MARGIN + 2 * LINE, text, *colour) + 2 * MARGIN;
+        for (text, colour, _) in entries.into_iter().filter(|(.., is_there)| *is_there) {
+            x = self.text(x, MARGIN + 2 * LINE, text, colour) + 2 * MARGIN;
         }
     }
 

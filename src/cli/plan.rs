@@ -15,6 +15,7 @@ use crate::{
     checkpoint::{Checkpoint, ModelFiles},
     config::{ModelConfig, Shape},
     device,
+    image::MAX_SIDE,
     memory::{self, MemoryLimit, MemoryPlan, MemorySize, ModelShape, Workload},
     tiling::Size,
 };
@@ -46,7 +47,7 @@ pub struct Plan {
     memory: Option<MemorySize>,
 
     /// Size of the picture in pixels, such as 1280x720, for models that see it in tiles [default: one of the most tokens]
-    #[arg(long, value_name = "WxH")]
+    #[arg(long, value_name = "WxH", value_parser = size)]
     picture: Option<Size>,
 
     /// Tokens of prompt and answer together, the picture's before dropping included [default: the picture's and 256]
@@ -59,6 +60,16 @@ pub struct Plan {
 
     #[command(flatten)]
     pruning: PruningArguments,
+}
+
+/// A picture's size as it is written: width, `x`, height.
+fn size(text: &str) -> crate::Result<Size> {
+    let most = MAX_SIDE as usize;
+    let side = |text: &str| text.parse().ok().filter(|side| (1..=most).contains(side));
+    let size = text.split_once(['x', 'X']).and_then(|(width, height)| Some((side(width)?, side(height)?)));
+    let expected = || format!("width x height, each from 1 to {most}, such as 1280x720");
+    let (width, height) = size.ok_or_else(|| Error::argument("--picture", expected(), text))?;
+    Ok(Size { height, width })
 }
 
 /// Everything the command found out.
@@ -198,5 +209,19 @@ impl Output {
             column.set_cell_alignment(CellAlignment::Right);
         }
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_written_width_first() {
+        let size = |text: &str| size(text).map(|size| (size.width, size.height)).ok();
+        assert_eq!(size("1280x720"), Some((1280, 720)));
+        for wrong in ["", "x", "1280", "1280x0", "0x1", "70000x1", "-1x1", "1x1x1", "a x b"] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
     }
 }

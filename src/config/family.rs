@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{VisionConfig, fields::Fields, limits, text, vision};
+use super::{FeatureSelect, VisionConfig, fields::Fields, limits, text, vision};
 use crate::{
     error::Result,
     tiling::{AnyResolution, Size, Tiling},
@@ -17,8 +17,8 @@ pub(super) struct Family {
     pub vision: &'static VisionConfig,
     /// `vision_feature_layer`
     pub feature_layer: i64,
-    /// Whether features are all of the tower's tokens (`vision_feature_select_strategy: full`).
-    pub is_full: bool,
+    /// `vision_feature_select_strategy`
+    pub feature_select: FeatureSelect,
     /// The token that stands for a picture.
     pub image_token: usize,
     /// The token that stands for a video, which is refused.
@@ -57,7 +57,7 @@ const LLAVA: Family = Family {
     text: text::Family::Llama,
     vision: &vision::LLAVA_DEFAULTS,
     feature_layer: -2,
-    is_full: false,
+    feature_select: FeatureSelect::Default,
     image_token: 32_000,
     video_token: None,
     pictures: Pictures::Square,
@@ -74,7 +74,7 @@ const ONE_VISION: Family = Family {
     text: text::Family::Qwen2,
     vision: &vision::ONE_VISION_DEFAULTS,
     feature_layer: -1,
-    is_full: true,
+    feature_select: FeatureSelect::Full,
     image_token: 151_646,
     video_token: Some(151_647),
     pictures: Pictures::Tiled { tiles: &ONE_VISION_TILES, several_are_squares: true, shrinks: true },

@@ -146,11 +146,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The meaning of one of the `spellings`, if the field has one of them.
+    pub fn known<T: Copy>(&self, name: &str, spellings: &[(&str, T)]) -> Option<T> {
+        let value = self.get(name)?.as_str();
+        spellings.iter().find(|(spelling, _)| value == Some(spelling)).map(|(_, meaning)| *meaning)
+    }
+
     /// The meaning of one of the supported `spellings`, or `default` where the field is absent.
     pub fn choice<T: Copy>(&self, name: &str, default: T, spellings: &[(&str, T)]) -> Result<T> {
-        let Some(value) = self.get(name) else { return Ok(default) };
-        let meaning = spellings.iter().find(|(spelling, _)| value.as_str() == Some(spelling));
-        meaning.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        if self.has(name) { self.one_of(name, spellings) } else { Ok(default) }
+    }
+
+    /// The meaning of one of the supported `spellings`; the field may not be absent.
+    pub fn one_of<T: Copy>(&self, name: &str, spellings: &[(&str, T)]) -> Result<T> {
+        self.known(name, spellings).ok_or_else(|| {
             let supported: Vec<_> = spellings.iter().map(|(spelling, _)| format!("\"{spelling}\"")).collect();
             self.unexpected(name, supported.join(" or "))
         })

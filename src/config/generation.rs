@@ -2,8 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
-
 use super::{family::FAMILIES, fields, fields::Fields, limits, text};
 use crate::{checkpoint::ModelFiles, error::Result, sample::Sampling};
 
@@ -75,10 +73,9 @@ impl GenerationDefaults {
 
 /// The decoder that a configuration names, or that its kind of LLaVA has by default.
 fn decoder_of(config: &Fields, text: &Fields) -> text::Family {
-    let name = |fields: &Fields| fields.get("model_type").and_then(Value::as_str).map(str::to_owned);
-    let named = text::FAMILIES.iter().find(|(known, _)| Some(*known) == name(text).as_deref());
-    let kind = FAMILIES.iter().find(|(known, _)| Some(*known) == name(config).as_deref());
-    named.map(|(_, family)| *family).or(kind.map(|(_, kind)| kind.text)).unwrap_or(text::Family::Llama)
+    let name = "model_type";
+    let by_default = || config.known(name, &FAMILIES).map(|kind| kind.text);
+    text.known(name, &text::FAMILIES).or_else(by_default).unwrap_or(text::Family::Llama)
 }
 
 /// The tokens of the first source that has any.

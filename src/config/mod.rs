@@ -132,6 +132,16 @@ pub enum FeatureSelect {
     Full,
 }
 
+impl FeatureSelect {
+    /// Class tokens among the features of a tower of this kind.
+    pub fn classes(self, tower: VisionKind) -> usize {
+        match self {
+            Self::Default => 0,
+            Self::Full => tower.classes(),
+        }
+    }
+}
+
 impl ModelConfig {
     /// Reads `config.json`.
     ///
@@ -201,11 +211,7 @@ impl ModelConfig {
 
     /// Side of the tower's square in pixels and in patches, and class tokens among the features.
     fn geometry(&self) -> (usize, usize, usize) {
-        let classes = match self.feature_select {
-            FeatureSelect::Default => 0,
-            FeatureSelect::Full => self.vision.kind.classes(),
-        };
-        (self.vision.image_size, self.vision.grid(), classes)
+        (self.vision.image_size, self.vision.grid(), self.feature_select.classes(self.vision.kind))
     }
 
     /// The hidden states that are the features, counted from the embeddings (0) on: at least one.
@@ -232,25 +238,13 @@ impl ModelConfig {
     ///
     /// A stored head that differs from the table is the head, whatever the configuration says, as in transformers 5.
     pub fn tied_head(&self, checkpoint: &Checkpoint) -> bool {
-        if self.text.tie_word_embeddings == TieWordEmbeddings::Yes
-            && checkpoint.differ("lm_head.weight", "language_model.embed_tokens.weight")
-        {
-            tracing::warn!(
-                "config.json ties the head to the embeddings, but lm_head.weight is stored and another"
-            );
-            return false;
-        }
         self.text.tie_word_embeddings.resolve(checkpoint.has("lm_head.weight"))
+            && !checkpoint.differ("lm_head.weight", "language_model.embed_tokens.weight")
     }
 }
 
 fn read_family(config: &Fields) -> Result<Family> {
-    let known = FAMILIES.map(|(name, _)| format!("\"{name}\"")).join(" or ");
-    if !config.has("model_type") {
-        return Err(config.unexpected("model_type", known));
-    }
-    // There is none by default.
-    let family = config.choice("model_type", FAMILIES[0].1, &FAMILIES)?;
+    let family = config.one_of("model_type", &FAMILIES)?;
     if config.has("mm_vision_tower") {
         return Err(config.problem(
             "mm_vision_tower",
@@ -275,8 +269,7 @@ fn read_feature_select(
 ) -> Result<FeatureSelect> {
     let name = "vision_feature_select_strategy";
     let strategies = [("default", FeatureSelect::Default), ("full", FeatureSelect::Full)];
-    let default = if family.is_full { FeatureSelect::Full } else { FeatureSelect::Default };
-    let select = config.choice(name, default, &strategies)?;
+    let select = config.choice(name, family.feature_select, &strategies)?;
     match (vision.kind.classes(), select) {
         // transformers would cut off the first patch in place of the class token.
         (0, FeatureSelect::Default) => {

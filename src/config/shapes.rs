@@ -45,7 +45,7 @@ const VICUNA_13B: &str = r#""hidden_size": 5120, "intermediate_size": 13824, "nu
     "num_hidden_layers": 40, "num_key_value_heads": 40"#;
 const QWEN2_05B: &str = r#""model_type": "qwen2", "vocab_size": 152000, "max_position_embeddings": 32768, "tie_word_embeddings": true,
     "num_hidden_layers": 24, "rope_theta": 1000000.0"#;
-/// SigLIP's so400m as OneVision has it: 384 pixels, 26 layers, the last of which are the features.
+/// SigLIP's so400m: 384 pixels, 26 layers, the last of which are the features. OneVision has it by default.
 const SIGLIP: &str = r#""vision_feature_layer": -1, "vision_feature_select_strategy": "full",
     "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304,
     "num_hidden_layers": 26, "num_attention_heads": 16, "image_size": 384, "patch_size": 14}"#;
@@ -59,18 +59,12 @@ impl Shape {
     pub fn config(self) -> Result<ModelConfig> {
         let text =
             |model: &str, text: &str| format!(r#"{{"model_type": "{model}", "text_config": {{{text}}}}}"#);
-        let qwen = |model: &str, text: &str| {
-            format!(r#"{{"model_type": "{model}", {SIGLIP}, "text_config": {{{text}}}}}"#)
-        };
         let json = match self {
             Self::Llava7b => text("llava", VICUNA),
             Self::Llava13b => text("llava", &format!("{VICUNA}, {VICUNA_13B}")),
-            Self::Interleave05b => qwen(
-                "llava",
-                &format!(
-                    r#"{QWEN2_05B}, "hidden_size": 1024, "intermediate_size": 2816, "num_attention_heads": 16,
-                    "num_key_value_heads": 16"#
-                ),
+            Self::Interleave05b => format!(
+                r#"{{"model_type": "llava", {SIGLIP}, "text_config": {{{QWEN2_05B}, "hidden_size": 1024,
+                    "intermediate_size": 2816, "num_attention_heads": 16, "num_key_value_heads": 16}}}}"#
             ),
             Self::NextMistral7b => text(
                 "llava_next",
@@ -79,14 +73,14 @@ impl Shape {
             ),
             Self::NextVicuna7b => text("llava_next", VICUNA),
             Self::NextVicuna13b => text("llava_next", &format!("{VICUNA}, {VICUNA_13B}")),
-            Self::OneVision05b => qwen(
+            Self::OneVision05b => text(
                 "llava_onevision",
                 &format!(
                     r#"{QWEN2_05B}, "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14,
                     "num_key_value_heads": 2"#
                 ),
             ),
-            Self::OneVision7b => qwen(
+            Self::OneVision7b => text(
                 "llava_onevision",
                 r#""model_type": "qwen2", "vocab_size": 152128, "max_position_embeddings": 32768, "rope_theta": 1000000.0,
                     "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_hidden_layers": 28,

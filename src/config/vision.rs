@@ -121,7 +121,7 @@ impl VisionConfig {
         (Self::BATCH_BYTES / (4 * self.inner_numbers())).max(1)
     }
 
-    /// Bytes of activations that a pass over several squares may have: five of CLIP ViT-L at 336 pixels.
+    /// Bytes of activations that a pass over several squares may have: enough for all five of LLaVA-NeXT's.
     pub const BATCH_BYTES: usize = 192 << 20;
 
     /// Numbers that a layer of the MLP holds of one square: its input, its sum, and the inner layer before, within and behind

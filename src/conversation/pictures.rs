@@ -14,14 +14,16 @@ use crate::{
     image::Picture,
     part::Part,
     picture_cache::PictureCache,
-    prompt::{Piece, Role, Turn, TurnPart},
+    prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
     shown::{Alone, Shown},
     tiling::PictureShape,
 };
 
 /// The pictures of a question, on their way to the decoder.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Encoded {
+    /// The prompt, where pictures had to be found room for.
+    pub prompt: Option<PromptLayout>,
     pub time: Duration,
     /// How many of them a cache had.
     pub cached: usize,
@@ -61,26 +63,30 @@ impl Conversation {
             }
             self.turns.push(turn);
         }
-        let cached = self.show(pictures, rules)?;
+        let prompt = match pictures.is_empty() {
+            true => None,
+            false => Some(self.llava.tokenizer.prompt(&self.turns)?),
+        };
+        let cached = match &prompt {
+            Some(prompt) => self.show(pictures, prompt, rules)?,
+            None => 0,
+        };
         cancel::check()?;
         // Encoding is queued, not done: wait, so that its time is not booked as the decoder's.
         self.llava.compute().wait("encode the picture")?;
         cancel::check()?;
-        Ok(Encoded { time: start.elapsed(), cached, meter })
+        Ok(Encoded { prompt, time: start.elapsed(), cached, meter })
     }
 
     /// Looks at new pictures, and returns how many of them the cache had.
-    fn show(&mut self, pictures: Vec<Picture>, rules: Look) -> Result<usize> {
-        if pictures.is_empty() {
-            return Ok(0);
-        }
+    fn show(&mut self, pictures: Vec<Picture>, prompt: &PromptLayout, rules: Look) -> Result<usize> {
         let alone = self.pictures.len() + pictures.len() == 1;
         let shape = |picture: &Picture| self.llava.config.picture_shape(picture.size(), alone);
         let shapes: Vec<PictureShape> = pictures.iter().map(shape).collect();
         // A picture that was alone looks otherwise among others.
         let changed: Vec<_> =
             self.pictures.iter().map(|shown| shown.alone.clone().filter(|_| !alone)).collect();
-        self.check_room(&shapes, &changed, rules.pruning)?;
+        self.check_room(prompt, &shapes, &changed, rules.pruning)?;
         for (index, changed) in changed.into_iter().enumerate() {
             let Some(Alone { picture, pruning }) = changed.as_deref() else { continue };
             let shape = self.llava.config.picture_shape(picture.size(), alone);
@@ -104,11 +110,11 @@ impl Conversation {
     /// are looked at. `changed` says which earlier ones are to be looked at anew.
     fn check_room(
         &self,
+        prompt: &PromptLayout,
         shapes: &[PictureShape],
         changed: &[Option<Arc<Alone>>],
         pruning: Option<&Pruning>,
     ) -> Result<()> {
-        let prompt = self.llava.tokenizer.prompt(&self.turns)?;
         let text = prompt.pieces.iter().map(|piece| match piece {
             Piece::Text(ids) => ids.len(),
             Piece::Image(_) => 0,

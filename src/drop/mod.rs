@@ -233,14 +233,11 @@ impl Pruning {
     /// [`Error::Argument`] naming the first value outside its range.
     pub(crate) fn check(&self, picture: &PictureShape, layers: usize) -> Result<()> {
         self.validate(layers)?;
-        if let Some(keep @ Keep::Tokens(_)) = self.keep {
-            keep.tokens(picture.budgeted())?;
+        if picture.is_square() {
+            return self.rules().sizes(picture, picture.budgeted(), layers).map(drop);
         }
         // What of a smaller picture in tiles can be kept, is seen when there is one.
-        if !picture.is_square() {
-            return Ok(());
-        }
-        self.rules().sizes(picture, picture.budgeted(), layers).map(drop)
+        self.keep.map_or(Ok(()), |keep| keep.tokens(picture.budgeted()).map(drop))
     }
 
     /// Checks every value against its range, for a decoder of `layers` layers.

@@ -1,5 +1,7 @@
 //! The vision tower: CLIP's ViT (arXiv 2103.00020, section 2.4) or SigLIP's.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Tensor;
 
 use super::{
@@ -108,35 +110,26 @@ impl VisionTower {
         let mut state = one_behind_the_other(states);
         // A pass that merged has no state from before the merge; the merged one is the nearest.
         let seen_by_class_attention = self.class_attention_layer.max(done);
-        let (mut features, mut seen) = (Vec::new(), state.clone());
+        let mut wanted = BTreeMap::new();
         for index in done..=self.layers.len() {
             if index > done && !cancel::is_due() {
                 state = self.layers[index - 1].forward(state, &lengths);
             }
-            if index == seen_by_class_attention {
-                seen = state.clone();
+            if index == seen_by_class_attention || self.feature_states.contains(&index) {
+                wanted.insert(index, state.clone());
             }
-            features.extend(
-                self.feature_states
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, wanted)| **wanted == index)
-                    .map(|(place, _)| (place, state.clone())),
-            );
         }
-        features.sort_by_key(|(place, _)| *place);
-        let mut features: Vec<_> = features.into_iter().map(|(_, state)| state).collect();
+        let mut features: Vec<_> =
+            self.feature_states.iter().filter_map(|index| wanted.get(index).cloned()).collect();
         let features = if features.len() == 1 { features.remove(0) } else { Tensor::cat(features, 1) };
+        let seen = wanted.remove(&seen_by_class_attention).unwrap_or(state);
+        let cut = self.classes() - self.select.classes(self.config.kind);
         let of_square = |(start, length): (usize, usize)| {
-            let classes = match self.select {
-                FeatureSelect::Default => self.classes(),
-                FeatureSelect::Full => 0,
-            };
             let rows = |x: &Tensor<2>, first: usize| match (first, length == x.dims()[0]) {
                 (0, true) => x.clone(),
                 _ => x.clone().slice([start + first..start + length]),
             };
-            Seen { features: rows(&features, classes), seen: rows(&seen, 0) }
+            Seen { features: rows(&features, cut), seen: rows(&seen, 0) }
         };
         starts(&lengths).zip(lengths.iter().copied()).map(of_square).collect()
     }

@@ -32,7 +32,7 @@ pub use pruned_features::{EnteredTokens, Merge, PrunedFeatures, TowerFeatures};
 
 use crate::{
     checkpoint::Checkpoint,
-    config::{ModelConfig, TextConfig},
+    config::{ModelConfig, TextConfig, TieWordEmbeddings},
     device::{Compute, DeviceSelect},
     drop::Pruning,
     error::{Error, Result},
@@ -107,6 +107,11 @@ impl LlavaModel {
         cache: Option<&WeightCache>,
     ) -> Result<Self> {
         let tied = config.tied_head(checkpoint);
+        if !tied && config.text.tie_word_embeddings == TieWordEmbeddings::Yes {
+            tracing::warn!(
+                "config.json ties the head to the embeddings, but lm_head.weight is stored and another"
+            );
+        }
         let unused_by_design =
             |name: &str| config.is_beyond_features(name) || (tied && name == "lm_head.weight");
         let asked = Self::asked(&|name| checkpoint.has(name), config, tied)?;

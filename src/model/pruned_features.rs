@@ -8,7 +8,6 @@ use super::{
     positions::Places,
 };
 use crate::{
-    config::FeatureSelect,
     drop::{
         Pruning,
         policy::{Entry, Score, TowerTokens},
@@ -148,11 +147,7 @@ impl VisionTower {
 
     /// The shape of a picture that is one square.
     pub(super) fn square(&self) -> PictureShape {
-        let classes = match self.select {
-            FeatureSelect::Default => 0,
-            FeatureSelect::Full => self.classes(),
-        };
-        PictureShape::square(self.config.grid(), classes)
+        PictureShape::square(self.config.grid(), self.select.classes(self.config.kind))
     }
 
     /// Runs the tower on every tile, merging windows if the policy does: the part that policies share for which

@@ -1,8 +1,8 @@
 //! The overlay of a picture in tiles: on the picture as it is, base and detail below each other.
 
 use super::{
-    CHARACTER, Canvas, Colour, DROPPED, HEADER, KEY, LINE, MARGIN, MERGED, TEXT, brightness, captions,
-    lifetimes, pick_colour, pixel,
+    CHARACTER, Canvas, Colour, HEADER, KEY, LINE, MARGIN, MERGED, TEXT, brightness, captions, lifetimes,
+    pick_colour, pixel,
 };
 use crate::{
     error::Result,
@@ -30,21 +30,25 @@ pub(super) fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture>
     let mut captions = captions(report, report.grid * report.grid * report.tiles.len());
     captions[0][1] += &format!(", {newlines} newlines");
     let life = lifetimes(report);
+    // What every pixel of a panel shows, by row of panels.
+    let pixels: Vec<(f64, f64)> = (0..width * height)
+        .map(|i| (((i % width) as f64 + 0.5) / scale, ((i / width) as f64 + 0.5) / scale))
+        .collect();
+    let patches = [false, true].map(|is_detail| -> Vec<Option<usize>> {
+        pixels.iter().map(|at| patch_at(report, is_detail, *at)).collect()
+    });
     let (has_merged, has_picks) = (!report.merged_windows.is_empty(), !report.picks.is_empty());
     for (stage, caption) in captions.iter().enumerate() {
         let left = MARGIN + stage * column;
-        for (line, text) in caption.iter().enumerate() {
-            canvas.text(left, MARGIN + line * LINE, text, TEXT);
-        }
+        canvas.caption(left, caption);
         for (row, title) in ROWS.iter().enumerate() {
             let top = HEADER + MARGIN + row * row_height + LINE;
             canvas.text(left, top - LINE, title, TEXT);
-            for (x, y) in (0..width * height).map(|i| (i % width, i / width)) {
-                let at = ((x as f64 + 0.5) / scale, (y as f64 + 0.5) / scale);
-                let life = patch_at(report, row == 1, at).and_then(|patch| life[patch]);
-                let brightness = brightness(stage, life, report.kept.len());
+            for (i, (at, patch)) in pixels.iter().zip(&patches[row]).enumerate() {
+                let brightness = brightness(stage, patch.and_then(|patch| life[patch]), report.kept.len());
                 let colour = pixel(picture, at.0, at.1).unwrap_or([90; 3]);
-                canvas.set(left + x, top + y, colour.map(|level| (f64::from(level) * brightness) as u8));
+                let colour = colour.map(|level| (f64::from(level) * brightness) as u8);
+                canvas.set(left + i % width, top + i / width, colour);
             }
             let panel = Panel { left, top, width, height, scale, is_detail: row == 1 };
             if stage == 0 {
@@ -66,13 +70,7 @@ pub(super) fn draw(picture: &Picture, report: &PictureReport) -> Result<Picture>
             }
         }
     }
-    canvas.legend(&[
-        ("merged window", MERGED, has_merged),
-        ("first pick", super::FIRST_PICK, has_picks),
-        ("last pick", super::LAST_PICK, has_picks),
-        ("key token", KEY, !report.key_tokens.is_empty()),
-        ("dark: dropped", DROPPED, report.tokens.len() < report.dense_tokens || !report.kept.is_empty()),
-    ]);
+    canvas.legend(report, report.tokens.len() < report.dense_tokens || !report.kept.is_empty());
     Picture::from_rgb8(canvas.width, canvas.height, canvas.rgb)
 }
 

@@ -104,16 +104,11 @@ impl PictureReport {
         }
         let (merged_windows, window_similarity) =
             pruned.merge.clone().map_or_else(Default::default, |merge| (merge.windows, merge.similarity));
-        let in_tile = |tile: usize| {
-            let is_there =
-                |patches: &&Vec<u32>| patches.first().is_some_and(|patch| shape.place(*patch).0 == tile);
-            pruned.tower_tokens.patches.iter().filter(is_there).count()
-        };
-        let tiles: Vec<TileReport> = placements
-            .iter()
-            .enumerate()
-            .map(|(tile, placement)| TileReport { placement: *placement, tokens: in_tile(tile) })
-            .collect();
+        let mut tiles: Vec<TileReport> =
+            placements.iter().map(|placement| TileReport { placement: *placement, tokens: 0 }).collect();
+        for patch in pruned.tower_tokens.patches.iter().filter_map(|patches| patches.first()) {
+            tiles[shape.place(*patch).0].tokens += 1;
+        }
         let mut report = Self {
             grid: shape.grid,
             side: vision.covered_side(),

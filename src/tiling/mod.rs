@@ -4,10 +4,6 @@
 //! at its *detail*: the picture in the best of a list of resolutions, cut into tiles of the same square. What tokens this makes
 //! follows from the picture's size alone: [`PictureShape`].
 
-use std::str::FromStr;
-
-use crate::error::{Error, Result};
-
 mod cells;
 mod resolution;
 mod shape;
@@ -23,23 +19,6 @@ pub struct Size {
     /// Columns.
     pub width: usize,
 }
-
-impl FromStr for Size {
-    type Err = Error;
-
-    /// Width, `x`, height.
-    fn from_str(text: &str) -> Result<Self> {
-        let side = |text: &str| text.parse().ok().filter(|side| (1..=MAX_SIDE).contains(side));
-        let size =
-            text.split_once(['x', 'X']).and_then(|(width, height)| Some((side(width)?, side(height)?)));
-        let expected = || format!("width x height, each from 1 to {MAX_SIDE}, such as 1280x720");
-        let (width, height) = size.ok_or_else(|| Error::argument("--picture", expected(), text))?;
-        Ok(Self { height, width })
-    }
-}
-
-/// The longest side that a picture may have.
-const MAX_SIDE: usize = 65_535;
 
 impl Size {
     /// A square.
@@ -145,7 +124,7 @@ impl Tiling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Shape;
+    use crate::{config::Shape, error::Result};
 
     /// No picture has more tokens than the largest: tried at the resolutions of OneVision and NeXT, with sides in steps of 19 pixels.
     #[test]
@@ -162,14 +141,5 @@ mod tests {
             );
         }
         Ok(())
-    }
-
-    #[test]
-    fn sizes_are_written_width_first() {
-        let size = |text: &str| text.parse::<Size>().map(|size| (size.width, size.height)).ok();
-        assert_eq!(size("1280x720"), Some((1280, 720)));
-        for wrong in ["", "x", "1280", "1280x0", "0x1", "70000x1", "-1x1", "1x1x1", "a x b"] {
-            assert_eq!(size(wrong), None, "{wrong}");
-        }
     }
 }
