@@ -7,7 +7,7 @@ use crate::{
     cancel::{self, Cancel},
     conversation::{Conversation, Encoded, Look},
     drop::Pruning,
-    error::{Error, Result},
+    error::Result,
     generation::GenerationOptions,
     llava::Llava,
     part::Part,
@@ -66,9 +66,48 @@ impl Chat {
         Ok(())
     }
 
-    /// Forgets what was said and shown; the rules stay.
+    /// Forgets what was said and shown, instructions included; the rules stay.
     pub fn clear(&mut self) {
         self.conversation.clear();
+    }
+
+    /// Takes back the last question with its answer, and all that came with it; `false` if nothing was asked. A picture
+    /// that goes with it has what stays computed anew.
+    pub fn undo(&mut self) -> bool {
+        self.conversation.undo()
+    }
+
+    /// Puts instructions in front of the conversation, in place of those there, or takes them away: what was said until
+    /// now is computed anew with the next question. A chat template without a place for instructions leaves them out, or
+    /// fails that question.
+    pub fn instruct(&mut self, text: Option<String>) {
+        self.conversation.instruct(text);
+    }
+
+    /// Takes up a conversation where it was left: `turns` are taken as asked and answered, and their pictures encoded;
+    /// the next question computes the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask). The conversation is then as it was before.
+    pub fn resume(&mut self, turns: impl IntoIterator<Item = (Role, Vec<Part>)>) -> Result<()> {
+        let Self { conversation, pruning, picture_cache, .. } = self;
+        let pruning = pruning.as_ref();
+        if let Some(pruning) = pruning {
+            conversation.llava.check(pruning)?;
+        }
+        let look = Look { pruning, cache: picture_cache.as_deref() };
+        let flag = conversation.cancel.clone();
+        let (found, questions) = (conversation.before(), conversation.questions());
+        let resumed = cancel::during(flag.as_ref(), || {
+            turns.into_iter().try_for_each(|turn| {
+                let found = (turn.0 == Role::User).then(|| conversation.before());
+                conversation.encode([turn], look)?;
+                found.into_iter().for_each(|found| conversation.note_asked(found));
+                Ok(())
+            })
+        });
+        resumed.inspect_err(|error| conversation.give_up(found, questions, error))
     }
 
     /// Has the next question compute everything anew, for tests of what a cache may not change.
@@ -127,7 +166,7 @@ impl Chat {
             self.conversation.llava.check(pruning)?;
         }
         let Self { conversation, options, pruning, picture_cache } = self;
-        let known = (conversation.turns.len(), conversation.pictures.clone());
+        let (found, questions) = (conversation.before(), conversation.questions());
         let question = (Role::User, parts.into_iter().collect());
         let turns = earlier.into_iter().chain([question]);
         let pruning = pruning.as_ref();
@@ -136,15 +175,9 @@ impl Chat {
         let prefilled = cancel::during(flag.as_ref(), || {
             conversation.encode(turns, look).and_then(|encoded| conversation.prefill(encoded, pruning))
         });
-        if let Err(error) = &prefilled {
-            conversation.turns.truncate(known.0);
-            // Those there were before may have been admitted anew.
-            conversation.pictures = known.1;
-            if matches!(error, Error::Device { .. } | Error::Cancelled) {
-                conversation.forget();
-            }
-        }
-        let prefilled = prefilled?;
+        let prefilled =
+            prefilled.inspect_err(|error| conversation.give_up(found.clone(), questions, error))?;
+        conversation.note_asked(found);
         Answer::start(conversation, prefilled, options.clone())
     }
 

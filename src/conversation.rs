@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     llava::Llava,
     model::{KeyValueCache, Logits, RowPositions},
-    prompt::{Piece, PromptLayout, Turn},
+    prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
     report::{AnswerWork, PictureReport, PruningReport, Report, Times},
     shown::Shown,
 };
@@ -44,6 +44,15 @@ pub(crate) struct Conversation {
     pub drawn: Option<(u64, ChaCha8Rng)>,
     /// What stops it in the middle of a question or an answer.
     pub cancel: Option<Cancel>,
+    /// What each question found, the last one behind.
+    asked: Vec<Before>,
+}
+
+/// What a question finds.
+#[derive(Clone)]
+pub(crate) struct Before {
+    turns: usize,
+    pictures: Vec<Shown>,
 }
 
 /// A prompt that went through the decoder.
@@ -66,15 +75,66 @@ impl Conversation {
             leaves_gaps: true,
             drawn: None,
             cancel: None,
+            asked: Vec::new(),
         }
     }
 
-    /// Forgets what was said and shown.
+    /// Forgets what was said and shown, instructions included.
     pub fn clear(&mut self) {
         self.turns.clear();
         self.pictures.clear();
+        self.asked.clear();
         self.drawn = None;
         self.forget();
+    }
+
+    /// What the next question finds.
+    pub fn before(&self) -> Before {
+        Before { turns: self.turns.len(), pictures: self.pictures.clone() }
+    }
+
+    /// How many questions can be taken back.
+    pub fn questions(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Notes that a question was asked, which found this.
+    pub fn note_asked(&mut self, found: Before) {
+        self.asked.push(found);
+    }
+
+    /// Takes back what failed, behind so many questions.
+    pub fn give_up(&mut self, found: Before, questions: usize, error: &Error) {
+        self.turns.truncate(found.turns);
+        self.asked.truncate(questions);
+        // Those there were before may have been admitted anew.
+        self.pictures = found.pictures;
+        if matches!(error, Error::Device { .. } | Error::Cancelled) {
+            self.forget();
+        }
+    }
+
+    /// Takes back the last question with its answer, if there is one.
+    pub fn undo(&mut self) -> bool {
+        let Some(found) = self.asked.pop() else { return false };
+        self.turns.truncate(found.turns);
+        if found.pictures.len() < self.pictures.len() {
+            // Another picture may get the number of one that goes; those that stay may have looked otherwise beside it.
+            self.pictures = found.pictures;
+            self.forget();
+        }
+        true
+    }
+
+    /// Puts instructions in front of all that was said, in place of those there.
+    pub fn instruct(&mut self, text: Option<String>) {
+        let there = usize::from(self.turns.first().is_some_and(|turn| turn.role == Role::System));
+        let text = text.map(|text| Turn { role: Role::System, parts: vec![TurnPart::Text(text)] });
+        let put = usize::from(text.is_some());
+        self.turns.splice(..there, text);
+        for found in &mut self.asked {
+            found.turns = found.turns.max(there) + put - there;
+        }
     }
 
     /// Runs `token` through the decoder and returns the logits behind it.

@@ -18,6 +18,7 @@ fn chat(folder: &Path, arguments: &[&str]) -> Child {
         .args(["chat", "--device", "cpu"])
         .args(arguments)
         .env("MUSTDROP_CACHE", folder)
+        .env("XDG_STATE_HOME", folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -60,7 +61,8 @@ fn several_turns_and_pictures_answer_as_describe_does() {
     assert!(output.status.success());
     let expected = described(&first, "is there a spider?") + &described(&second, "what is in the picture?");
     assert_eq!(text(&output.stdout), expected, "only answers on stdout");
-    let history = fs::read_to_string(folder.path().join("chat_history")).expect("the lines that were typed");
+    let history =
+        fs::read_to_string(folder.path().join("mustdrop/chat_history")).expect("the lines that were typed");
     assert!(history.contains("is there a spider?"));
 }
 
@@ -99,10 +101,10 @@ fn errors_leave_the_session_running() {
     let stderr = text(&output.stderr);
     for part in [
         "nowhere.png",
-        "expected the path of a file",
-        "/keep: expected a number",
+        "/image: expected FILE behind it",
+        "/keep: expected N|P%|off",
         "/dance is no command",
-        "/keep N|P%|off",
+        "/keep N|P%|off ",
     ] {
         assert!(stderr.contains(part), "no {part:?} in {stderr}");
     }
@@ -155,6 +157,130 @@ fn requeried_pictures_are_whole_again_once_the_budget_is_off() {
     assert!(output.status.success());
     let stderr = text(&output.stderr);
     for part in ["212 of them vision (200.0 on average", "576 of them vision (576.0 on average"] {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+}
+
+const FIRST: &str = "what is in the picture?";
+const SECOND: &str = "is there a spider?";
+const THIRD: &str = "what color is the background?";
+
+/// The answers of a session about the first sample.
+fn answers(folder: &Path, arguments: &[&str], lines: &[&str]) -> Vec<String> {
+    let output = session(folder, arguments, lines);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn questions_are_taken_back_and_asked_once_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = sample("sample_1.png");
+    let plain = answers(folder.path(), &[&picture], &[FIRST, THIRD]);
+    let undone = ["/undo", "/retry", FIRST, SECOND, "/undo", THIRD, "/retry"];
+    let undone = answers(folder.path(), &[&picture], &undone);
+    assert_eq!((&undone[0], &undone[2], &undone[3]), (&plain[0], &plain[1], &plain[1]), "{undone:?}");
+    // Greedy answers stay; those that are drawn differ.
+    let sampled = answers(folder.path(), &[&picture, "--temperature", "3"], &[FIRST, "/retry"]);
+    assert_ne!(sampled[0], sampled[1]);
+    // The picture comes back with its question.
+    let again = answers(folder.path(), &[&picture], &[SECOND, "/undo", FIRST]);
+    assert_eq!(again[1], plain[0]);
+    let stderr = session(folder.path(), &[&picture], &[SECOND, "/undo", "/undo"]).stderr;
+    for part in
+        ["taken back: is there a spider?", "its pictures are shown with the next", "nothing was asked yet"]
+    {
+        assert!(text(&stderr).contains(part), "no {part:?} in {}", text(&stderr));
+    }
+}
+
+#[test]
+fn a_saved_conversation_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = folder.path().join("a photo.png");
+    fs::copy(sample("sample_1.png"), &picture).expect("a copy");
+    let (picture, file) = (picture.display().to_string(), folder.path().join("talk.json"));
+    let save = format!("/save {}", file.display());
+    let system = "/system a red house";
+    let whole =
+        answers(folder.path(), &[&picture], &[system, FIRST, "is there a\\", "spider?", &save, THIRD]);
+    let load = file.display().to_string();
+    let rest = answers(folder.path(), &["--load", &load], &[THIRD, "/undo", "/undo", "/undo", FIRST]);
+    assert_eq!((&rest[0], &rest[1]), (&whole[2], &whole[0]));
+
+    let json = fs::read_to_string(&file).expect("a file");
+    let saved: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(saved["system"], "a red house");
+    assert_eq!(saved["turns"][1]["question"], "is there a\nspider?", "lines that were joined");
+    let path = saved["turns"][0]["pictures"][0]["path"].as_str().expect("a path");
+    assert!(Path::new(path).is_absolute());
+    let over_the_picture = session(folder.path(), &["--load", &load], &[&format!("/save {picture}")]);
+    assert!(text(&over_the_picture.stderr).contains("which is read"));
+
+    let broken = folder.path().join("broken.json");
+    for (what, contents, code, message) in [
+        ("no JSON", "{".to_owned(), 2, "a conversation that /save wrote"),
+        ("another version", json.replace("\"mustdrop\": 1", "\"mustdrop\": 2"), 2, "version 2"),
+        ("an unknown field", json.replace("\"system\"", "\"sytem\""), 2, "sytem"),
+        ("another picture", json.replace("sha256\": \"", "sha256\": \"0"), 2, "changed since"),
+        ("a missing picture", json.replace("a photo.png", "b.png"), 2, "b.png"),
+    ] {
+        fs::write(&broken, contents).expect("a file");
+        let output = session(folder.path(), &["--load", &broken.display().to_string()], &[]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{what}: {stderr}");
+        assert!(stderr.contains(message) && !stderr.contains("device:"), "{what}: {stderr}");
+    }
+    let nowhere = folder.path().join("nowhere.json").display().to_string();
+    assert_eq!(session(folder.path(), &["--load", &nowhere], &[]).status.code(), Some(1));
+}
+
+#[test]
+fn pictures_come_by_paths_that_are_dragged_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = folder.path().join("a photo.png");
+    fs::copy(sample("sample_1.png"), &picture).expect("a copy");
+    let escaped = picture.display().to_string().replace(' ', "\\ ");
+    let expected = described(&sample("sample_1.png"), SECOND);
+    for lines in [vec![escaped.clone(), SECOND.to_owned()], vec![format!("'{}' {SECOND}", picture.display())]]
+    {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let output = session(folder.path(), &[], &lines);
+        assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    }
+    let missing = session(folder.path(), &[], &["/no/such/photo.png"]);
+    assert!(text(&missing.stderr).contains("/no/such/photo.png"), "{}", text(&missing.stderr));
+}
+
+#[test]
+fn rules_for_dropping_change_on_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lines = [
+        "/turns requery",
+        "/policy pool",
+        "/keep 36",
+        FIRST,
+        "/stats",
+        "/policy nonsense",
+        "/policy fastv",
+        "/keep 8",
+        "/turns nonsense",
+        "/overlay",
+        "/keep off",
+    ];
+    let output = session(folder.path(), &[&sample("sample_1.png")], &lines);
+    assert!(output.status.success());
+    let stderr = text(&output.stderr);
+    for part in [
+        "everything is kept of pictures shown from now on",
+        "--policy pool --turns requery",
+        "--policy pool --keep 36 --turns requery",
+        "36 of them vision",
+        "KV cache: ",
+        "expected mustdrop, ",
+        "expected pin, requery",
+        "no terminal that shows pictures",
+    ] {
         assert!(stderr.contains(part), "no {part:?} in {stderr}");
     }
 }

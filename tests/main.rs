@@ -57,3 +57,4 @@ mod tiled_questions;
 mod tiles;
 mod tokenizers;
 mod turns;
+mod undo;

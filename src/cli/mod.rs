@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
     let ended = run(|| match cli.command {
         Command::Bench(bench) => bench.run(),
         Command::Describe(describe) => describe.run(),
-        Command::Chat(chat) => chat.run(),
+        Command::Chat(chat) => chat.run().map(|ended| code = ended),
         Command::Devices(devices) => devices.run(),
         Command::Doctor(doctor) => doctor.run().map(|verdict| code = verdict),
         Command::Eval(eval) => eval.run(),

@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     io::{Cursor, Read},
     path::Path,
+    sync::Arc,
 };
 
 use image::{
@@ -45,7 +46,8 @@ const FORMATS: &str = "expected a PNG, JPEG or WebP picture";
 pub struct Picture {
     width: usize,
     height: usize,
-    rgb: Vec<u8>,
+    /// Shared by clones.
+    rgb: Arc<Vec<u8>>,
 }
 
 impl fmt::Debug for Picture {
@@ -172,7 +174,7 @@ impl Picture {
                 ),
             ));
         }
-        Ok(Self { width, height, rgb })
+        Ok(Self { width, height, rgb: Arc::new(rgb) })
     }
 
     /// The picture as the bytes of a PNG file.
