@@ -116,7 +116,7 @@ impl Chat {
         self.conversation.forget();
     }
 
-    /// Has `flag` stop questions and answers: they end with [`Error::Cancelled`] before the next layer of a network on the
+    /// Has `flag` stop questions and answers: they end with [`Error::Cancelled`](crate::Error::Cancelled) before the next layer of a network on the
     /// CPU, and on an adapter behind what it was given. What was said until then stays in the conversation; a question
     /// that was not answered yet does not.
     pub fn cancel(mut self, flag: Cancel) -> Self {

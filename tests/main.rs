@@ -53,6 +53,8 @@ mod shaders;
 mod shell;
 mod smollm2;
 mod templates;
+#[cfg(unix)]
+mod terminal;
 mod tiled_questions;
 mod tiles;
 mod tokenizers;

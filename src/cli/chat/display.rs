@@ -12,6 +12,8 @@ use crate::{Error, Picture};
 
 /// The most columns and rows that a picture takes.
 const MOST_CELLS: [f64; 2] = [60.0, 20.0];
+/// The most pixels of a side that a terminal is sent.
+const MOST_PIXELS: u32 = 1024;
 /// A cell of a terminal is about twice as high as wide.
 const CELL_ASPECT: f64 = 2.0;
 
@@ -56,7 +58,7 @@ impl Pictures {
             // What stands between takes other escape codes out.
             _ if is_between("screen") || is_between("tmux") => Self::Blocks,
             ("xterm-kitty" | "xterm-ghostty", _) | (_, "ghostty" | "WezTerm") => Self::Kitty,
-            (_, "iTerm.app") => Self::Iterm2,
+            (_, "iTerm.app" | "mintty" | "rio" | "WarpTerminal") => Self::Iterm2,
             _ if set("KITTY_WINDOW_ID").is_some() || set("KONSOLE_VERSION").is_some() => Self::Kitty,
             (term, _) if ["foot", "mlterm", "contour"].iter().any(|known| term.starts_with(known)) => {
                 Self::Sixel
@@ -110,7 +112,12 @@ impl Display {
             use_sixel: self.0 == Pictures::Sixel,
             ..viuer::Config::default()
         };
-        viuer::print(&DynamicImage::ImageRgb8(image), &config).is_ok()
+        let image = DynamicImage::ImageRgb8(image);
+        let shown = match width.max(height) as u32 > MOST_PIXELS {
+            true => image.thumbnail(MOST_PIXELS, MOST_PIXELS),
+            false => image,
+        };
+        viuer::print(&shown, &config).is_ok()
     }
 }
 

@@ -75,7 +75,9 @@ impl ChatCommand {
         let spinner = spinner();
         spinner.set_message("loading the model");
         let model = builder.build()?;
-        say!("device: {}, weights: {}; /help lists the commands", model.device(), model.weight_format());
+        spinner.suspend(|| {
+            say!("device: {}, weights: {}; /help lists the commands", model.device(), model.weight_format())
+        });
         let interrupts = Interrupts::caught();
         let mut chat = model.chat().cancel(interrupts.flag());
         chat = chat.picture_cache(Arc::new(PictureCache::new(PICTURE_CACHE_BYTES)));
@@ -85,7 +87,9 @@ impl ChatCommand {
         let mut session = Session::new(chat, name, rules, Display::new(self.show), interrupts)?;
         if let Some((system, exchanges)) = loaded {
             spinner.set_message("looking at the pictures");
+            let questions = exchanges.len();
             session.resume(system, exchanges)?;
+            spinner.suspend(|| say!("{questions} questions and their answers are back"));
         }
         spinner.finish_and_clear();
         if let Some(text) = &self.system {

@@ -104,7 +104,6 @@ impl Session {
         self.chat.resume(exchanges.iter().flat_map(Exchange::turns))?;
         self.files
             .extend(exchanges.iter().flat_map(|exchange| &exchange.photos).map(|photo| photo.path.clone()));
-        say!("{} questions and their answers are back", exchanges.len());
         self.reports = vec![None; exchanges.len()];
         self.exchanges = exchanges;
         self.system = system;

@@ -1,0 +1,167 @@
+//! `mustdrop chat` in a terminal: keys go in, a screen comes out.
+
+mod screen;
+
+use std::process::Command;
+
+use crate::common::repository;
+use screen::Terminal;
+
+const FIRST: &str = "what is in the picture?";
+const SECOND: &str = "is there a spider?";
+
+fn sample(name: &str) -> String {
+    repository("models/picture-book").join(name).display().to_string()
+}
+
+/// `mustdrop chat` about a picture on the CPU path, once it has its first prompt.
+fn chat(folder: &tempfile::TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Terminal {
+    let terminal =
+        Terminal::start(folder.path(), &[&["chat", "--device", "cpu"], arguments].concat(), variables);
+    terminal.prompt(0);
+    terminal
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// What `mustdrop describe` answers.
+fn described(picture: &str, question: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_mustdrop"))
+        .args(["describe", picture, question, "--device", "cpu"])
+        .output()
+        .expect("the program");
+    String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+}
+
+#[test]
+fn an_answer_is_stopped_and_the_next_is_as_describes() {
+    let folder = folder();
+    let picture = sample("sample_1.png");
+    let hot = ["--temperature", "50", "--max-new-tokens", "400", "--show", "off"];
+    let terminal = chat(&folder, &hot, &[]);
+    terminal.enter(FIRST);
+    terminal
+        .until("the beginning of an answer", |text| text.contains("picture?\n") && !text.ends_with("?\n"));
+    terminal.press("\x03");
+    let screen = terminal.prompt(1);
+    assert!(screen.contains("(stopped)"), "{screen}");
+    terminal.enter("/stats");
+    let screen = terminal.prompt(2);
+    assert!(screen.contains("answer: ") && !screen.contains("answer: 400 tokens"), "{screen}");
+    terminal.enter("/quit");
+    assert!(terminal.end().success());
+
+    let terminal = chat(&folder, &[&picture, "--show", "off"], &[]);
+    // What was typed in an earlier session is there; what is half typed goes with one Ctrl-C.
+    terminal.press("\x1b[A\x1b[A");
+    terminal.until("the history", |text| text.contains("> /stats"));
+    terminal.press("\x03");
+    terminal.prompt(1);
+    terminal.enter(SECOND);
+    let screen = terminal.prompt(2);
+    let expected = described(&picture, SECOND);
+    assert!(screen.contains(&format!("> {SECOND}\n{expected}\n")), "{expected:?} is not in {screen}");
+    terminal.press("\x03");
+    terminal.until("a warning", |text| text.matches("(Ctrl-C once more leaves)").count() == 2);
+    terminal.press("\x03");
+    assert_eq!(terminal.end().exit_code(), 130);
+}
+
+#[test]
+fn commands_names_and_paths_are_completed_and_lines_joined() {
+    let folder = folder();
+    std::fs::copy(sample("sample_1.png"), folder.path().join("a photo.png")).expect("a copy");
+    let terminal = chat(&folder, &["--show", "off"], &[]);
+    terminal.press("/pol\t");
+    terminal.until("the command", |text| text.trim_end().ends_with("> /policy"));
+    terminal.press("po\t\r");
+    let screen = terminal.prompt(1);
+    assert!(screen.contains("> /policy pool"), "{screen}");
+    terminal.press(&format!("/image {}/a\t\r", folder.path().display()));
+    let screen = terminal.prompt(2);
+    assert!(screen.contains("pixels, shown with the next question"), "{screen}");
+    terminal.enter("/keep 64");
+    terminal.prompt(3);
+    // Fenced lines are one question, in which Return ends nothing.
+    terminal.enter("\"\"\"");
+    terminal.enter("is there");
+    terminal.enter("a spider?\"\"\"");
+    let screen = terminal.prompt(4);
+    assert!(!screen.contains("error"), "{screen}");
+    let file = folder.path().join("talk.json");
+    terminal.enter(&format!("/save {}", file.display()));
+    terminal.prompt(5);
+    terminal.press("\x04");
+    assert!(terminal.end().success());
+    let saved = std::fs::read_to_string(&file).expect("a file");
+    assert!(saved.contains("\"is there\\na spider?\""), "{saved}");
+}
+
+#[test]
+fn pictures_and_overlays_are_shown_in_half_blocks() {
+    let folder = folder();
+    let terminal = chat(&folder, &[&sample("sample_5.png"), "--keep", "32"], &[]);
+    let blocks = |terminal: &Terminal| {
+        let output = terminal.output();
+        let screen = output.parser.screen();
+        let cells = (0..screen::ROWS.get())
+            .flat_map(|row| (0..screen::COLUMNS.get()).map(move |column| (row, column)));
+        let cells = cells.filter_map(|(row, column)| screen.cell(row, column).cloned());
+        cells.filter(|cell| cell.contents() == "\u{2584}").collect::<Vec<_>>()
+    };
+    let shown = blocks(&terminal);
+    let picture = image::open(sample("sample_5.png")).expect("a sample").to_rgb8();
+    let columns = shown.len() / (shown.len() as f64 / 2.0).sqrt() as usize;
+    assert!(shown.len() > 300 && columns.abs_diff(40) < 4, "{} cells", shown.len());
+    let corner = picture.get_pixel(2, 2).0;
+    let vt100::Color::Rgb(r, g, b) = shown[0].bgcolor() else { panic!("no colour") };
+    assert!([r, g, b].iter().zip(corner).all(|(a, b)| a.abs_diff(b) < 24), "{:?} for {corner:?}", (r, g, b));
+    terminal.enter(FIRST);
+    terminal.prompt(1);
+    terminal.enter("/overlay");
+    terminal.prompt(2);
+    let both = blocks(&terminal);
+    let brightness = |cells: &[vt100::Cell]| -> f64 {
+        let sum: u64 = cells
+            .iter()
+            .map(|cell| match cell.bgcolor() {
+                vt100::Color::Rgb(r, g, b) => u64::from(r) + u64::from(g) + u64::from(b),
+                _ => 0,
+            })
+            .sum();
+        sum as f64 / cells.len() as f64
+    };
+    let overlay = &both[shown.len()..];
+    assert!(overlay.len() > 300, "the overlay stands below the picture");
+    assert!(brightness(overlay) < 0.9 * brightness(&shown), "what was dropped is darker");
+}
+
+#[test]
+fn terminals_that_take_pictures_get_them_whole() {
+    let picture = sample("sample_1.png");
+    for (how, variables, begins) in [
+        ("kitty", &[("TERM", "xterm-kitty")][..], "\x1b_Gf=32"),
+        ("iterm2", &[("TERM_PROGRAM", "iTerm.app")], "\x1b]1337;File=inline=1"),
+        ("sixel", &[("TERM", "foot")], "\x1bP"),
+    ] {
+        let folder = folder();
+        let terminal = chat(&folder, &[&picture], variables);
+        let bytes = String::from_utf8_lossy(&terminal.output().bytes).into_owned();
+        assert!(bytes.contains(begins) && !bytes.contains('\u{2584}'), "{how}");
+        terminal.enter(SECOND);
+        let screen = terminal.prompt(1);
+        assert!(screen.contains(&described(&picture, SECOND)), "{how}: {screen}");
+    }
+    for (what, how, variables) in [
+        ("a terminal without colours", "auto", &[("NO_COLOR", "1")][..]),
+        ("a dumb one", "auto", &[("TERM", "dumb")]),
+        ("whoever wants none", "off", &[]),
+    ] {
+        let folder = folder();
+        let terminal = chat(&folder, &[&picture, "--show", how], variables);
+        let text = String::from_utf8_lossy(&terminal.output().bytes).into_owned();
+        assert!(!text.contains('\u{2584}') && !text.contains("\x1b_G"), "{what}");
+    }
+}
