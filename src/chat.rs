@@ -57,7 +57,7 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] naming the first value outside its range; the rules are then as before.
+    /// [`Error::Argument`](crate::Error::Argument) naming the first value outside its range; the rules are then as before.
     pub fn set_pruning(&mut self, pruning: Option<Pruning>) -> Result<()> {
         if let Some(pruning) = &pruning {
             self.conversation.llava.check(pruning)?;
@@ -143,8 +143,8 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] if a rule is out of range, [`Error::Prompt`] if the prompt does not fit the
-    /// context, [`Error::Device`] if the device fails, [`Error::Cancelled`] if that was asked for. The conversation is
+    /// [`Error::Argument`](crate::Error::Argument) if a rule is out of range, [`Error::Prompt`](crate::Error::Prompt) if the prompt does not fit the
+    /// context, [`Error::Device`](crate::Error::Device) if the device fails, [`Error::Cancelled`](crate::Error::Cancelled) if that was asked for. The conversation is
     /// then as it was before.
     pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_>> {
         self.ask_after([], parts)

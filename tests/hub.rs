@@ -18,7 +18,7 @@ use mustdrop::{
     hub::{Hub, Step},
 };
 use serde_json::Value;
-use server::{COMMIT, Fault, Server, sha256};
+use server::{COMMIT, Fault, LISTING, Server, listing, sha256};
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -77,7 +77,7 @@ fn a_model_is_fetched_once_into_the_shared_layout() {
     assert!(folder.ends_with(COMMIT));
     assert_whole(cache.path(), &files);
     let steps = steps.into_inner().expect("no panic");
-    assert!(steps[0].contains("apache-2.0") && steps[0].contains("3000023"), "{steps:?}");
+    assert!(steps[0].contains("apache-of-the-test") && steps[0].contains("3000023"), "{steps:?}");
     assert_eq!(steps.iter().filter(|step| step.starts_with("Done")).count(), 2);
     let before = server.requests().len();
     assert_eq!(pull(&server, cache.path()).expect("the cache's"), folder);
@@ -90,7 +90,8 @@ fn a_model_is_fetched_once_into_the_shared_layout() {
 fn faults_that_pass_leave_a_whole_file() {
     let files = files();
     type Case = (&'static str, &'static [Fault], &'static [Option<&'static str>]);
-    let cases: [Case; 7] = [
+    let cases: [Case; 8] = [
+        ("a slow server", &[Fault::Slow(100_000)], &[None]),
         ("a broken connection", &[Fault::Break(1_000_000)], &[None, Some("bytes=1000000-")]),
         (
             "many broken connections",
@@ -129,7 +130,7 @@ fn a_server_that_never_recovers_ends_it_and_keeps_what_came() {
         server.fail(WEIGHTS, Fault::Status(503));
     }
     let error = pull(&server, cache.path()).expect_err("no end of faults");
-    assert!(matches!(error, Error::Io { .. }) && error.to_string().contains("503"), "{error}");
+    assert!(matches!(error, Error::Model { .. }) && error.to_string().contains("503"), "{error}");
     assert!(hub(&server, cache.path()).find(&"org/model".parse().expect("a name")).is_none());
     let fresh = Server::start(files.clone(), None);
     pull(&fresh, cache.path()).expect("a server in order");
@@ -291,4 +292,193 @@ fn what_the_hub_has_not_is_refused_with_exit_code_3() {
         models.status.success() && stdout(&models).contains("inside the program"),
         "an empty cache is no error"
     );
+}
+
+/// What `mustdrop` says on stderr, and its exit code.
+fn said(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Files of a repository with two quantisations, one of them in two parts.
+fn gguf_files() -> BTreeMap<String, Vec<u8>> {
+    let names = [
+        "llava-Q4_K_M.gguf",
+        "llava-Q8_0-00001-of-00002.gguf",
+        "llava-Q8_0-00002-of-00002.gguf",
+        "mmproj-f32.gguf",
+        "mmproj-f16.gguf",
+        "README.md",
+    ];
+    names.map(|name| (name.to_owned(), name.repeat(1000).into_bytes())).into()
+}
+
+#[test]
+fn one_quantisation_is_fetched_of_gguf_files_and_listed_and_refused() {
+    let (files, cache) = (gguf_files(), tempfile::tempdir().expect("a folder"));
+    let server = Server::start(files.clone(), None);
+    let run = |arguments: &[&str]| mustdrop(&server, cache.path(), arguments).output().expect("it runs");
+    for name in ["org/model", "org/model:Q5_0"] {
+        let (code, stderr) = said(&run(&["pull", name]));
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains("org/model:Q4_K_M, org/model:Q8_0"), "{stderr}");
+    }
+    let output = run(&["pull", "org/model:q8_0"]);
+    assert!(output.status.success(), "{:?}", said(&output));
+    let folder = stdout(&output).trim_end().to_owned();
+    let mut found: Vec<_> = fs::read_dir(&folder)
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.file_name().into_string().expect("a name"))
+        .collect();
+    found.sort();
+    assert_eq!(
+        found,
+        ["llava-Q8_0-00001-of-00002.gguf", "llava-Q8_0-00002-of-00002.gguf", "mmproj-f16.gguf"]
+    );
+    assert_eq!(stdout(&run(&["pull", "org/model:Q8_0", "--offline"])).trim_end(), folder);
+    let (code, stderr) = said(&run(&["pull", "org/model:Q4_K_M", "--offline"]));
+    assert!(code == Some(3) && stderr.contains("mustdrop pull org/model:Q4_K_M"), "{stderr}");
+
+    let listed = run(&["models"]);
+    assert!(stdout(&listed).contains("GGUF Q8_0"), "{}", stdout(&listed));
+    let before = server.requests().len();
+    let file = format!("{folder}/llava-Q8_0-00001-of-00002.gguf");
+    for model in ["org/model:Q8_0", &folder, &file] {
+        let (code, stderr) = said(&run(&["describe", "--model", model, "--mmproj", "mmproj.gguf"]));
+        assert!(code == Some(3) && stderr.contains("GGUF") && stderr.contains("not read yet"), "{stderr}");
+    }
+    assert_eq!(server.requests().len(), before, "nothing is fetched that cannot be run");
+    let book = repository("models/picture-book").display().to_string();
+    let (code, stderr) = said(&run(&["describe", "--model", &book, "--mmproj", "mmproj.gguf"]));
+    assert!(code == Some(2) && stderr.contains("--mmproj"), "{stderr}");
+
+    // A part that is missing is fetched; other quantisations join those there.
+    fs::remove_file(&file).expect("it is there");
+    assert_eq!(said(&run(&["pull", "org/model:Q8_0", "--offline"])).0, Some(3));
+    assert!(run(&["pull", "org/model:Q4_K_M"]).status.success());
+    let removed = run(&["models", "rm", "org/model:Q4_K_M"]);
+    assert!(removed.status.success(), "{:?}", said(&removed));
+    assert!(!Path::new(&folder).join("llava-Q4_K_M.gguf").exists());
+    assert!(Path::new(&folder).join("mmproj-f16.gguf").exists(), "what others may need stays");
+}
+
+#[test]
+fn models_are_removed_with_what_nothing_else_needs() {
+    let (files, cache) = (files(), tempfile::tempdir().expect("a folder"));
+    let server = Server::start(files.clone(), None);
+    let run = |arguments: &[&str]| mustdrop(&server, cache.path(), arguments).output().expect("it runs");
+    assert!(run(&["pull", "org/model"]).status.success());
+    let model = cache.path().join("hub/models--org--model");
+    // A second commit, with the same weights and another configuration, as the hub's tools lay it down.
+    let other = model.join("snapshots/fedcba9876543210fedcba9876543210fedcba98");
+    fs::create_dir_all(&other).expect("a folder");
+    let weights = model.join("blobs").join(sha256(&files[WEIGHTS]));
+    fs::write(model.join("blobs/aaaa"), b"{}").expect("a blob");
+    #[cfg(unix)]
+    for (blob, name) in [(sha256(&files[WEIGHTS]), WEIGHTS), ("aaaa".to_owned(), "config.json")] {
+        std::os::unix::fs::symlink(format!("../../blobs/{blob}"), other.join(name)).expect("a link");
+    }
+    fs::write(model.join("refs/v2"), "fedcba9876543210fedcba9876543210fedcba98").expect("a reference");
+    let removed = run(&["models", "rm", "org/model@v2"]);
+    assert!(removed.status.success(), "{:?}", said(&removed));
+    assert!(!other.exists() && !model.join("refs/v2").exists() && !model.join("blobs/aaaa").exists());
+    assert!(weights.is_file(), "the other commit needs it");
+    assert!(run(&["pull", "org/model", "--offline"]).status.success());
+    let removed = run(&["models", "rm", "org/model"]);
+    let (code, stderr) = said(&removed);
+    assert!(code == Some(0) && stderr.contains("3.0 MB"), "{stderr}");
+    assert!(!model.exists());
+    let (code, stderr) = said(&run(&["models", "rm", "org/model"]));
+    assert!(code == Some(3) && stderr.contains("mustdrop models"), "{stderr}");
+    assert_eq!(said(&run(&["models", "rm", "../model"])).0, Some(2));
+}
+
+#[test]
+fn every_failure_says_what_to_do() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let failure = |server: &Server, arguments: &[&str], variables: &[(&str, &str)]| {
+        let output = mustdrop(server, cache.path(), arguments).envs(variables.iter().copied()).output();
+        let output = output.expect("it runs");
+        assert!(output.stdout.is_empty());
+        said(&output)
+    };
+    let server = Server::start(files(), None);
+    for status in [401, 403] {
+        server.fail(LISTING, Fault::Status(status));
+        let (code, stderr) = failure(&server, &["pull", "org/model"], &[]);
+        assert!(code == Some(3) && stderr.contains("HF_TOKEN") && stderr.contains("licence"), "{stderr}");
+    }
+    // Nobody listens on port 9 of this machine.
+    let start = Instant::now();
+    let (code, stderr) = failure(&server, &["pull", "org/model"], &[("HF_ENDPOINT", "http://127.0.0.1:9")]);
+    assert!(code == Some(3) && stderr.contains("check the network"), "{stderr}");
+    assert!(start.elapsed() < Duration::from_secs(30));
+
+    let mut vast = listing(&files());
+    let siblings = vast["siblings"].as_array_mut().expect("files");
+    for file in siblings.iter_mut().filter(|file| file["rfilename"] == WEIGHTS) {
+        file["lfs"]["size"] = (1u64 << 60).into();
+    }
+    let server = Server::start_telling(files(), vast, None);
+    let (code, stderr) = failure(&server, &["pull", "org/model"], &[]);
+    assert!(
+        code == Some(3) && stderr.contains("more on the disk") && stderr.contains("HF_HUB_CACHE"),
+        "{stderr}"
+    );
+    assert!(server.ranges(WEIGHTS).is_empty(), "nothing was fetched");
+
+    let only_pickle = [("config.json", b"{}".to_vec()), ("pytorch_model.bin", vec![0; 9])];
+    let server = Server::start(only_pickle.map(|(name, bytes)| (name.to_owned(), bytes)).into(), None);
+    let (code, stderr) = failure(&server, &["pull", "org/model"], &[]);
+    assert!(code == Some(3) && stderr.contains("runs code"), "{stderr}");
+    let (code, stderr) = failure(&server, &["pull", "org/model:Q4_0"], &[]);
+    assert!(code == Some(3) && stderr.contains("GGUF"), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_to_a_blob_that_is_gone_is_said() {
+    let (server, cache) = (Server::start(files(), None), tempfile::tempdir().expect("a folder"));
+    let folder = pull(&server, cache.path()).expect("a model");
+    for name in ["config.json", WEIGHTS] {
+        let link = folder.join(name);
+        fs::remove_file(fs::canonicalize(&link).expect("a blob")).expect("it is there");
+    }
+    let model = folder.display().to_string();
+    let output = mustdrop(&server, cache.path(), &["describe", "--model", &model]).output().expect("it runs");
+    let (code, stderr) = said(&output);
+    assert!(code == Some(3) && stderr.contains("a link to") && stderr.contains("mustdrop pull"), "{stderr}");
+}
+
+#[test]
+fn what_other_kinds_are_is_listed_with_the_reason() {
+    let (server, cache) = (Server::start(files(), None), tempfile::tempdir().expect("a folder"));
+    for (name, config) in [("models--x--bert", "{\"model_type\": \"bert\"}"), ("models--gpt2", "{")] {
+        let folder = cache.path().join("hub").join(name).join("snapshots/aaaa");
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("config.json"), config).expect("a file");
+    }
+    let output = mustdrop(&server, cache.path(), &["models"]).output().expect("it runs");
+    let table = stdout(&output);
+    let line = |name: &str| table.lines().find(|line| line.contains(name)).expect("a line").to_owned();
+    assert!(
+        line("x/bert").contains("| bert ") && line("x/bert").contains("no: model_type: expected"),
+        "{table}"
+    );
+    assert!(line("gpt2").contains("| unknown "), "{table}");
+}
+
+/// The table of the README is what the program prints.
+#[test]
+fn known_models_have_sizes_and_licences() {
+    let output = Command::new(env!("CARGO_BIN_EXE_mustdrop")).args(["models", "--known"]).output();
+    let output = output.expect("it runs");
+    let table = stdout(&output);
+    assert!(table.lines().count() == 2 + mustdrop::hub::KNOWN.len(), "{table}");
+    let line = table.lines().find(|line| line.contains("llava-1.5-7b-hf")).expect("a line");
+    assert!(line.contains("14.1 GB") && line.contains("llama2"), "{line}");
+    let readme = fs::read_to_string(repository("README.md")).expect("a file");
+    for line in table.lines() {
+        assert!(readme.contains(line), "not in README.md: {line}");
+    }
 }

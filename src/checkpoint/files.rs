@@ -19,6 +19,10 @@ use crate::error::{Error, Result};
 /// Largest file that is read whole: far above any real `tokenizer.json`.
 const READ_LIMIT_BYTES: u64 = 64 << 20;
 
+/// What is said of GGUF files where a LLaVA is expected.
+pub const GGUF_PROBLEM: &str = "a LLaVA in GGUF files (text model and mmproj) is not read yet; take the model's folder with config.json and \
+                                *.safetensors, such as llava-hf/llava-1.5-7b-hf, and `--weights q4`";
+
 /// The files beside the weights that answers depend on.
 #[cfg(feature = "cli")]
 const TEXTS: [&str; 10] = [
@@ -53,10 +57,12 @@ impl ModelFiles {
         let path = path.as_ref().to_path_buf();
         match fs::metadata(&path) {
             Ok(found) if !found.is_dir() => {
-                return Err(Error::model(
-                    path,
-                    "expected a folder, found a file; give the folder it lies in",
-                ));
+                let is_gguf = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
+                let problem = match is_gguf {
+                    true => GGUF_PROBLEM,
+                    false => "expected a folder, found a file; give the folder it lies in",
+                };
+                return Err(Error::model(path, problem));
             }
             Ok(_) => {}
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -66,7 +72,15 @@ impl ModelFiles {
             Err(source) => return Err(Error::io(path, source)),
         }
         if !path.join("config.json").is_file() {
-            let problem = if path.join("snapshots").is_dir() {
+            let has_gguf = || {
+                let mut entries = fs::read_dir(&path).into_iter().flatten().flatten();
+                entries.any(|entry| entry.path().extension().is_some_and(|ending| ending == "gguf"))
+            };
+            let problem = if let Some(gone) = dangling(&path.join("config.json")) {
+                return Err(Error::model(path.join("config.json"), gone));
+            } else if has_gguf() {
+                GGUF_PROBLEM
+            } else if path.join("snapshots").is_dir() {
                 "this is a folder of the hub's cache; give the folder inside its snapshots folder"
             } else {
                 "no config.json in this folder; expected a model as the hub has it: config.json, \
@@ -148,11 +162,22 @@ pub(super) fn is_plain_file_name(name: &str) -> bool {
         && !name.contains(['/', '\\', ':', '\0'])
 }
 
+/// What is wrong with a link that leads nowhere, as where a blob of the hub's cache was removed.
+fn dangling(path: &Path) -> Option<String> {
+    let target = fs::read_link(path).ok().filter(|_| !path.exists())?;
+    Some(format!(
+        "a link to {}, which is not there; where this is the hub's cache, `mustdrop pull` fetches it once more",
+        target.display()
+    ))
+}
+
 /// Opens a regular file; `None` if there is none. Anything else (a pipe, a device) could block or never end.
 pub(super) fn open_regular(path: &Path) -> Result<Option<(File, u64)>> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            return dangling(path).map_or(Ok(None), |gone| Err(Error::model(path, gone)));
+        }
         Err(source) => return Err(Error::io(path, source)),
     };
     if !found.is_file() {
@@ -182,6 +207,11 @@ fn no_folder_problem(path: &Path) -> String {
         _ => None,
     };
     match name {
+        _ if path.starts_with("~") => {
+            "no such folder: the shell puts your home folder in place of ~ only where it begins an unquoted word, as in `--model \
+             ~/models/llava-1.5-7b-hf`"
+                .to_owned()
+        }
         Some(model) => format!(
             "no such folder. If this is a model's name on the hub, download it with `hf download {} --local-dir \
              models/{model}` and give models/{model}",

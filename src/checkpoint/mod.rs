@@ -32,7 +32,7 @@ use shards::Shard;
 
 pub use blocks::BlockFormat;
 pub(crate) use embedded::SAMPLE;
-pub use files::ModelFiles;
+pub use files::{GGUF_PROBLEM, ModelFiles};
 pub use tensor::{StoredDtype, StoredTensor};
 
 /// A model's tensors, found by their canonical names.

@@ -65,6 +65,10 @@ impl Describe {
         let mut options = GenerationOptions::default();
         self.adjust(&mut options);
         options.validate()?;
+        let from_stdin = self.picture.iter().chain(&self.images).filter(|path| *path == Path::new("-"));
+        if from_stdin.count() > 1 {
+            return Err(Error::argument("PICTURE", "one picture from stdin (`-`)", "several"));
+        }
         let mut allowance = Allowance::default();
         let first = match &self.picture {
             None => Picture::decode(SAMPLE.1, SAMPLE.0)?,

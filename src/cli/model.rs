@@ -1,18 +1,18 @@
 //! Arguments about the model and the device.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 #[cfg(feature = "hub")]
 pub(super) use super::pull::locate;
 use crate::{
-    DeviceSelect, Fit, Llava, LlavaBuilder, WeightFormat, checkpoint::ModelFiles, memory::MemorySize,
+    DeviceSelect, Error, Fit, Llava, LlavaBuilder, WeightFormat, checkpoint::ModelFiles, memory::MemorySize,
 };
 
 /// The folder of the model that `--model` names.
 #[cfg(not(feature = "hub"))]
-pub(super) fn locate(model: &std::path::Path, _offline: bool) -> crate::Result<PathBuf> {
+pub(super) fn locate(model: &Path, _offline: bool) -> crate::Result<PathBuf> {
     Ok(model.to_path_buf())
 }
 
@@ -23,6 +23,10 @@ pub struct ModelArguments {
     /// llava-hf/llava-1.5-7b-hf, which is then fetched once [default: the model inside the program]
     #[arg(long, value_name = "DIR|NAME", env = "MUSTDROP_MODEL")]
     model: Option<PathBuf>,
+
+    /// The file with the vision tower of a --model in the GGUF format
+    #[arg(long, value_name = "FILE", requires = "model")]
+    mmproj: Option<PathBuf>,
 
     /// Never fetch a model
     #[arg(long)]
@@ -78,11 +82,22 @@ impl ModelArguments {
         self.weights
     }
 
+    fn files(&self, model: &Path) -> crate::Result<ModelFiles> {
+        let files = locate(model, self.offline).and_then(ModelFiles::folder)?;
+        match &self.mmproj {
+            None => Ok(files),
+            Some(file) => {
+                let expected = "a --model in the GGUF format beside it";
+                Err(Error::argument("--mmproj", expected, format!("{} beside a folder", file.display())))
+            }
+        }
+    }
+
     /// The model these arguments name, fetched if it is on the hub, and not yet loaded.
     pub fn builder(&self) -> LlavaBuilder {
         let builder = match &self.model {
             None => Llava::embedded(),
-            Some(model) => LlavaBuilder::new(locate(model, self.offline).and_then(ModelFiles::folder)),
+            Some(model) => LlavaBuilder::new(self.files(model)),
         };
         let builder = builder.device(self.device.clone()).weights(self.weights).cache(!self.no_cache);
         let builder = match self.memory {

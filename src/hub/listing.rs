@@ -2,7 +2,12 @@
 
 use serde::Deserialize;
 
-use super::{ModelName, Progress, name::is_plain, transfer::Transfer};
+use super::{
+    ModelName, Progress,
+    files::{is_gguf, is_text, is_weights, of_quantisation},
+    name::is_plain,
+    transfer::Transfer,
+};
 use crate::error::{Error, Result};
 
 /// The most bytes that a server's description of a repository may have.
@@ -54,6 +59,8 @@ struct LargeFile {
 #[derive(Deserialize)]
 struct Card {
     license: Option<serde_json::Value>,
+    /// What it is called where `license` is `other`.
+    license_name: Option<serde_json::Value>,
 }
 
 impl Listing {
@@ -75,35 +82,54 @@ impl Listing {
                 repository.sha
             )));
         }
-        let wanted = repository.siblings.into_iter().filter(|file| is_of_use(&file.rfilename));
-        let mut files = wanted.map(|file| file.check().map_err(refuse)).collect::<Result<Vec<_>>>()?;
+        let all: Vec<&str> = repository.siblings.iter().map(|file| file.rfilename.as_str()).collect();
+        let wanted = wanted(&all, name)?;
+        let siblings = repository.siblings.iter().filter(|file| wanted.contains(&file.rfilename.as_str()));
+        let mut files = siblings.map(|file| file.check().map_err(refuse)).collect::<Result<Vec<_>>>()?;
         files.sort_by_key(|file| file.bytes);
-        if !files.iter().any(|file| file.name == "config.json")
-            || !files.iter().any(|file| is_weights(&file.name))
-        {
-            let problem = "expected config.json and *.safetensors, which this model has not on the hub; look for a \
-                           repository in the layout of transformers, such as llava-hf/llava-1.5-7b-hf";
-            return Err(refuse(problem.into()));
-        }
-        let licence = repository.card.and_then(|card| match card.license? {
-            serde_json::Value::String(text) => {
-                Some(text.chars().filter(|char| !char.is_control()).take(100).collect())
-            }
-            _ => None,
+        let licence = repository.card.and_then(|card| {
+            let named =
+                card.license_name.filter(|_| card.license.as_ref().is_some_and(|text| text == "other"));
+            let text = named.or(card.license)?.as_str()?.to_owned();
+            Some(text.chars().filter(|char| !char.is_control()).take(100).collect())
         });
         Ok(Self { commit: repository.sha, licence, files })
     }
 }
 
+/// Those of a repository's files that are to be fetched.
+fn wanted<'a>(all: &[&'a str], name: &ModelName) -> Result<Vec<&'a str>> {
+    let weights = || all.iter().copied().filter(|file| is_weights(file) && is_plain(file));
+    let gguf: Vec<&str> = weights().filter(|file| is_gguf(file)).collect();
+    let safetensors: Vec<&str> = weights().filter(|file| !is_gguf(file)).collect();
+    let texts = all.iter().copied().filter(|file| is_text(file));
+    let refuse = |problem: String| Err(Error::model(name.to_string(), problem));
+    match (name.quantisation(), safetensors.is_empty(), gguf.is_empty()) {
+        (Some(wanted), _, true) => refuse(format!("expected GGUF files for :{wanted}, found none on the hub")),
+        (Some(_), ..) | (None, true, false) => Ok(of_quantisation(name, &gguf)?),
+        (None, true, true) if all.iter().any(|file| file.ends_with(".bin")) => refuse(
+            "has weights as pytorch_model.bin alone, which are not read, since reading them runs code of theirs; look for a \
+             repository with *.safetensors, such as llava-hf/llava-1.5-7b-hf"
+                .into(),
+        ),
+        (None, false, _) if all.contains(&"config.json") => Ok(texts.chain(safetensors).collect()),
+        (None, ..) => refuse(
+            "expected config.json and *.safetensors, which this model has not on the hub; look for a repository in the layout \
+             of transformers, such as llava-hf/llava-1.5-7b-hf"
+                .into(),
+        ),
+    }
+}
+
 impl Sibling {
-    fn check(self) -> Result<RemoteFile, String> {
-        let Self { rfilename: name, size, blob_id, lfs } = self;
-        let file = match (lfs, blob_id, size) {
-            (Some(LargeFile { sha256, size }), _, _) if is_hexadecimal(&sha256, 64) => {
-                RemoteFile { name, bytes: size, blob: sha256.clone(), sha256: Some(sha256) }
+    fn check(&self) -> Result<RemoteFile, String> {
+        let name = self.rfilename.clone();
+        let file = match (&self.lfs, &self.blob_id, self.size) {
+            (Some(LargeFile { sha256, size }), _, _) if is_hexadecimal(sha256, 64) => {
+                RemoteFile { name, bytes: *size, blob: sha256.clone(), sha256: Some(sha256.clone()) }
             }
-            (None, Some(blob), Some(bytes)) if is_hexadecimal(&blob, 40) => {
-                RemoteFile { name, bytes, blob, sha256: None }
+            (None, Some(blob), Some(bytes)) if is_hexadecimal(blob, 40) => {
+                RemoteFile { name, bytes, blob: blob.clone(), sha256: None }
             }
             _ => return Err(format!("expected a size and a checksum of {name}, found none")),
         };
@@ -115,16 +141,6 @@ impl Sibling {
         }
         Ok(file)
     }
-}
-
-/// Whether this program reads files of that name; all it reads lie at the top.
-fn is_of_use(name: &str) -> bool {
-    let is_kind = [".json", ".jinja", ".safetensors"].iter().any(|ending| name.ends_with(ending));
-    is_kind && is_plain(name)
-}
-
-fn is_weights(name: &str) -> bool {
-    name.ends_with(".safetensors")
 }
 
 fn is_hexadecimal(text: &str, digits: usize) -> bool {

@@ -13,9 +13,12 @@
 //! - `listing`: what files a repository has, as its server says, checked before anything is done with it
 //! - `transfer`: one file, resumed and tried again until it is whole and its checksum right
 //! - `cache`: folders of blobs, snapshots and references
+//! - `files`: which files of a repository are of use; `known`: models to begin with
 
 mod cache;
 mod environment;
+mod files;
+mod known;
 mod listing;
 mod name;
 mod transfer;
@@ -31,10 +34,14 @@ use std::{
 };
 
 pub use cache::CachedModel;
+pub use known::{KNOWN, KnownModel};
 pub use name::ModelName;
 
 use self::{cache::Folder, listing::Listing, transfer::Transfer};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    memory::MemorySize,
+};
 
 /// Files that are transferred at the same time.
 const WORKERS: usize = 4;
@@ -91,6 +98,8 @@ pub enum Step<'a> {
     Done {
         /// Its name.
         name: &'a str,
+        /// Its size.
+        bytes: u64,
     },
 }
 
@@ -147,7 +156,7 @@ impl Hub {
 
     /// The folder of a model that is in the cache whole, for [`Llava::builder`](crate::Llava::builder).
     pub fn find(&self, name: &ModelName) -> Option<PathBuf> {
-        Folder::new(&self.cache, name).complete_snapshot(name.revision())
+        Folder::new(&self.cache, name).complete_snapshot(name.revision(), name.quantisation())
     }
 
     /// All models in the cache, by name.
@@ -157,6 +166,20 @@ impl Hub {
     /// [`Error::Io`] if the cache cannot be read; that there is none yet is no error.
     pub fn models(&self) -> Result<Vec<CachedModel>> {
         cache::models(&self.cache)
+    }
+
+    /// Removes a model from the cache: all of it, or the revision or quantisation that is named. Returns how many bytes became
+    /// free.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] if it is not there, [`Error::Io`] if something cannot be removed.
+    pub fn remove(&self, name: &ModelName) -> Result<u64> {
+        let is_whole = name.revision() == "main" && name.quantisation().is_none();
+        Folder::new(&self.cache, name).remove(name, is_whole)?.ok_or_else(|| {
+            let problem = format!("is not in {}; `mustdrop models` lists what is", self.cache.display());
+            Error::model(name.to_string(), problem)
+        })
     }
 
     /// The folder of a model: the cache's if it is there whole, else fetched; what an earlier attempt left is gone on with.
@@ -178,7 +201,8 @@ impl Hub {
     /// # Errors
     ///
     /// [`Error::Model`] if there is no such model, it needs a token, has no files that this program reads, or a file's
-    /// checksum is wrong; [`Error::Io`] if the hub cannot be reached or the disk not be written.
+    /// checksum is wrong, the hub cannot be reached, or the disk has no room; [`Error::Argument`] if a quantisation is not there;
+    /// [`Error::Io`] if the disk cannot be written.
     pub fn update(&self, name: &ModelName, progress: &Progress) -> Result<PathBuf> {
         if self.offline {
             let problem = format!(
@@ -195,6 +219,7 @@ impl Hub {
             bytes: listing.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes)),
         });
         let folder = Folder::new(&self.cache, name);
+        self.check_room(name, &folder, &listing)?;
         let next = AtomicUsize::new(0);
         let failed: Mutex<Option<Error>> = Mutex::new(None);
         let work = || {
@@ -222,6 +247,27 @@ impl Hub {
         }
         folder.refer(name.revision(), &listing.commit)?;
         Ok(folder.snapshot(&listing.commit))
+    }
+
+    /// Refuses what the disk has no room for.
+    fn check_room(&self, name: &ModelName, folder: &Folder, listing: &Listing) -> Result<()> {
+        let missing = listing.files.iter().map(|file| file.bytes.saturating_sub(folder.present(&file.blob)));
+        let missing = missing.fold(0, u64::saturating_add);
+        // The folder may not be there yet.
+        let Some(there) = self.cache.ancestors().find(|folder| folder.is_dir()) else { return Ok(()) };
+        // A system that does not say is no reason to stop.
+        match fs4::available_space(there) {
+            Ok(free) if free < missing => {
+                let [missing, free] = [missing, free].map(MemorySize);
+                let problem = format!(
+                    "needs {missing} more on the disk of {}, where {free} are free; make room (`mustdrop models` lists what is \
+                     there, `mustdrop models rm` removes it), or set HF_HUB_CACHE to a folder of another disk",
+                    self.cache.display()
+                );
+                Err(Error::model(name.to_string(), problem))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check(&self) -> Result<()> {

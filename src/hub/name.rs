@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use crate::error::{Error, Result};
 
-/// `organisation/name`, or `organisation/name@revision`; without one, the revision is `main`.
+/// `organisation/name`, with `@revision` behind it, or `:quantisation` of a repository of GGUF files, as `:Q4_K_M`, or both;
+/// without one, the revision is `main`.
 ///
 /// Names come from users, and become parts of paths: they have letters, digits, `-`, `_` and `.`, as on the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,7 @@ pub struct ModelName {
     organisation: String,
     name: String,
     revision: String,
+    quantisation: Option<String>,
 }
 
 impl ModelName {
@@ -30,13 +32,24 @@ impl ModelName {
         &self.revision
     }
 
+    /// Which of a repository's GGUF files is meant, as `Q4_K_M`.
+    pub fn quantisation(&self) -> Option<&str> {
+        self.quantisation.as_deref()
+    }
+
     /// The same model at another revision.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] for what cannot be one.
     pub fn at(&self, revision: &str) -> Result<Self> {
-        format!("{}@{revision}", self.path()).parse()
+        let quantisation = self.quantisation.as_ref().map_or(String::new(), |which| format!(":{which}"));
+        format!("{}@{revision}{quantisation}", self.path()).parse()
+    }
+
+    /// The same model without a word about which of its files.
+    pub(super) fn whole(&self) -> Self {
+        Self { quantisation: None, ..self.clone() }
     }
 }
 
@@ -56,14 +69,20 @@ impl FromStr for ModelName {
 
     fn from_str(text: &str) -> Result<Self> {
         let invalid = || {
-            Error::argument("NAME", "organisation/name or organisation/name@revision", format!("{text:?}"))
+            let expected = "organisation/name, perhaps with @revision or :quantisation behind it";
+            Error::argument("NAME", expected, format!("{text:?}"))
+        };
+        let (text, quantisation) = match text.split_once(':') {
+            Some((text, quantisation)) => (text, Some(quantisation)),
+            None => (text, None),
         };
         let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (organisation, name) = path.split_once('/').ok_or_else(invalid)?;
-        if ![organisation, name, revision].into_iter().all(is_plain) {
+        if ![organisation, name, revision].into_iter().chain(quantisation).all(is_plain) {
             return Err(invalid());
         }
-        Ok(Self { organisation: organisation.into(), name: name.into(), revision: revision.into() })
+        let [organisation, name, revision] = [organisation, name, revision].map(str::to_owned);
+        Ok(Self { organisation, name, revision, quantisation: quantisation.map(str::to_owned) })
     }
 }
 
@@ -73,7 +92,7 @@ impl fmt::Display for ModelName {
         if self.revision != "main" {
             write!(f, "@{}", self.revision)?;
         }
-        Ok(())
+        self.quantisation.iter().try_for_each(|which| write!(f, ":{which}"))
     }
 }
 
@@ -87,9 +106,12 @@ mod tests {
         assert_eq!((name.path().as_str(), name.revision()), ("llava-hf/llava-1.5-7b-hf", "main"));
         assert_eq!(name.folder(), "models--llava-hf--llava-1.5-7b-hf");
         assert_eq!(name.at("v1.0")?.to_string(), "llava-hf/llava-1.5-7b-hf@v1.0");
+        let gguf: ModelName = "org/llava-GGUF@v2:Q4_K_M".parse()?;
+        assert_eq!((gguf.revision(), gguf.quantisation()), ("v2", Some("Q4_K_M")));
+        assert_eq!(gguf.at("v3")?.to_string(), "org/llava-GGUF@v3:Q4_K_M");
         for text in [
-            "", "a", "a/", "/b", "a/b/c", "../b", "a/..", "a/.b", "a/b@", "a/b@../c", "a b/c", "a/b\n",
-            "a\\b/c",
+            "a/b:", "a/b:../c", "a/b:c:d", "", "a", "a/", "/b", "a/b/c", "../b", "a/..", "a/.b", "a/b@",
+            "a/b@../c", "a b/c", "a/b\n", "a\\b/c",
         ] {
             assert!(text.parse::<ModelName>().is_err(), "{text:?}");
         }

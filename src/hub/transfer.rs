@@ -17,8 +17,10 @@ use ureq::{
 use super::{Hub, Progress, Step, listing::RemoteFile};
 use crate::error::{Error, Result};
 
-/// Attempts that bring nothing, in a row.
+/// Attempts to get a file that bring nothing, in a row.
 const ATTEMPTS: u32 = 6;
+/// The same for what comes before: somebody without a network is to hear of it soon.
+const FIRST_ATTEMPTS: u32 = 3;
 /// The longest wait between two attempts, whatever a server says.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How long a server may be silent.
@@ -61,7 +63,8 @@ impl Transfer {
 
     /// A text of at most `limit` bytes.
     pub fn text(&self, url: &str, name: &str, limit: u64, progress: &Progress) -> Result<String> {
-        self.again(name, url, progress, |_| {
+        let advice = "check the network, or HF_ENDPOINT; models that are there run with --offline";
+        self.again((name, url), (FIRST_ATTEMPTS, advice), progress, |_| {
             let mut response = self.get(url, name, 0)?;
             let body = response.body_mut().with_config().limit(limit);
             body.read_to_string().map_err(|error| Failure::Passing(error.to_string(), None))
@@ -85,7 +88,8 @@ impl Transfer {
             if !done() {
                 let mut partial = Partial::open(partial, file).map_err(failed)?;
                 progress(Step::File { name, bytes: file.bytes, present: partial.bytes });
-                self.again(name, url, progress, |fruitful| {
+                let advice = "try again later: what is there stays";
+                self.again((name, url), (ATTEMPTS, advice), progress, |fruitful| {
                     let before = partial.bytes;
                     let outcome = self.rest(url, file, &mut partial, &partial_path, progress);
                     *fruitful = partial.bytes > before;
@@ -95,7 +99,7 @@ impl Transfer {
                 fs::rename(&partial_path, blob).map_err(failed)?;
             }
         }
-        progress(Step::Done { name });
+        progress(Step::Done { name, bytes: file.bytes });
         Ok(())
     }
 
@@ -178,11 +182,11 @@ impl Transfer {
     }
 
     /// Does `work` until it succeeds, fails for good, or brought nothing too many times; `work` says whether it brought
-    /// something.
+    /// something, and `advice` what to do when it did not.
     fn again<T>(
         &self,
-        name: &str,
-        url: &str,
+        (name, url): (&str, &str),
+        (attempts, advice): (u32, &str),
         progress: &Progress,
         mut work: impl FnMut(&mut bool) -> Result<T, Failure>,
     ) -> Result<T> {
@@ -195,10 +199,9 @@ impl Transfer {
                 Err(Failure::Passing(problem, wait)) => (problem, wait),
             };
             failures = if fruitful { 1 } else { failures + 1 };
-            if failures >= ATTEMPTS {
-                let problem =
-                    format!("{problem}, after {ATTEMPTS} attempts; try again later: what is there stays");
-                return Err(Error::io(url, io::Error::other(problem)));
+            if failures >= attempts {
+                let problem = format!("{url}: {problem}, after {attempts} attempts; {advice}");
+                return Err(Error::model(name, problem));
             }
             let wait = self.first_wait.saturating_mul(1 << (failures - 1));
             let wait = server_wait.unwrap_or(wait).max(wait).min(LONGEST_WAIT);

@@ -217,6 +217,9 @@ fn advice(path: &str, error: &std::io::Error) -> &'static str {
     match error.kind() {
         _ if is_address => "; pictures are read from files: download it first, as with `curl -O`",
         _ if path.starts_with("file://") => "; give the path alone, without file://",
+        _ if path.starts_with("~/") => {
+            "; write the home folder out: the shell replaces ~ at the start of an unquoted word alone"
+        }
         _ if path.starts_with("data:") => "; pictures are read from files: save it as one",
         std::io::ErrorKind::NotFound if path.contains(char::is_whitespace) || path.ends_with('?') => {
             "; if this is a question: the picture comes before it"

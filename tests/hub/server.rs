@@ -29,6 +29,8 @@ pub enum Fault {
     Length(i64),
     /// The right number of wrong bytes.
     WrongBytes,
+    /// So many bytes at once, and a moment before the next.
+    Slow(usize),
 }
 
 /// A request as it came.
@@ -48,6 +50,8 @@ pub struct Server {
     faults: Faults,
 }
 
+/// The name by which faults of the listing are given.
+pub const LISTING: &str = "<listing>";
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// SHA-256 in hexadecimal.
@@ -58,6 +62,17 @@ pub fn sha256(bytes: &[u8]) -> String {
 impl Server {
     /// A hub whose only model has these files; with `elsewhere`, contents are at that address.
     pub fn start(files: BTreeMap<String, Vec<u8>>, elsewhere: Option<String>) -> Self {
+        let listing = listing(&files);
+        Self::start_telling(files, listing, elsewhere)
+    }
+
+    /// The same, of which the hub tells this.
+    pub fn start_telling(
+        files: BTreeMap<String, Vec<u8>>,
+        listing: Value,
+        elsewhere: Option<String>,
+    ) -> Self {
+        let listing = Arc::new(listing.to_string());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let server = Self { port, requests: Arc::default(), faults: Arc::default() };
@@ -65,9 +80,11 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (requests, faults, files) = (requests.clone(), faults.clone(), files.clone());
-                let elsewhere = elsewhere.clone();
+                let (elsewhere, listing) = (elsewhere.clone(), listing.clone());
                 // A client that leaves is none of the server's business.
-                thread::spawn(move || drop(answer(stream, &requests, &faults, &files, elsewhere.as_deref())));
+                thread::spawn(move || {
+                    drop(answer(stream, &requests, &faults, (&files, &listing), elsewhere.as_deref()))
+                });
             }
         });
         server
@@ -111,33 +128,42 @@ fn read(stream: &TcpStream) -> std::io::Result<Request> {
     Ok(request)
 }
 
-fn listing(files: &BTreeMap<String, Vec<u8>>) -> Value {
+pub fn listing(files: &BTreeMap<String, Vec<u8>>) -> Value {
     let siblings = files.iter().map(|(name, bytes)| {
         let mut sibling = json!({"rfilename": name, "size": bytes.len(), "blobId": &sha256(bytes)[..40]});
-        if name.ends_with(".safetensors") {
+        if name.ends_with(".safetensors") || name.ends_with(".gguf") {
             sibling["lfs"] = json!({"sha256": sha256(bytes), "size": bytes.len()});
         }
         sibling
     });
-    json!({"sha": COMMIT, "siblings": siblings.collect::<Vec<_>>(), "cardData": {"license": "apache-2.0"}})
+    let card = json!({"license": "other", "license_name": "apache-of-the-test"});
+    json!({"sha": COMMIT, "siblings": siblings.collect::<Vec<_>>(), "cardData": card})
 }
 
 fn answer(
     mut stream: TcpStream,
     requests: &Mutex<Vec<Request>>,
     faults: &Mutex<Vec<(String, Fault)>>,
-    files: &BTreeMap<String, Vec<u8>>,
+    (files, listing): (&BTreeMap<String, Vec<u8>>, &str),
     elsewhere: Option<&str>,
 ) -> std::io::Result<()> {
     let request = read(&stream)?;
     requests.lock().expect("no panic").push(request.clone());
     let name = request.path.rsplit('/').next().unwrap_or_default().to_owned();
+    let refused = {
+        let mut faults = faults.lock().expect("no panic");
+        let position =
+            faults.iter().position(|(file, _)| file == LISTING && request.path.starts_with("/api/"));
+        position.map(|position| faults.remove(position).1)
+    };
+    if let Some(Fault::Status(code)) = refused {
+        return write!(stream, "HTTP/1.1 {code} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
     if request.path.starts_with("/api/models/org/model/revision/main") {
-        let body = listing(files).to_string();
         return write!(
             stream,
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{listing}",
+            listing.len()
         );
     }
     let Some(bytes) = files.get(&name).filter(|_| request.path.contains("/resolve/")) else {
@@ -191,6 +217,11 @@ fn answer(
             thread::sleep(Duration::from_secs(60));
             Ok(())
         }
+        Some(Fault::Slow(count)) => body.chunks(count).try_for_each(|chunk| {
+            stream.write_all(chunk)?;
+            thread::sleep(Duration::from_millis(5));
+            Ok(())
+        }),
         _ => stream.write_all(&body),
     }
 }
