@@ -1,5 +1,6 @@
 //! A conversation's state: what was said and shown, and what the decoder's cache holds of it.
 
+mod judged;
 mod pictures;
 
 use std::time::Instant;
@@ -16,7 +17,7 @@ use crate::{
     llava::Llava,
     model::{KeyValueCache, Logits, RowPositions},
     prompt::{Piece, PromptLayout, Role, Turn, TurnPart},
-    report::{AnswerWork, PictureReport, PruningReport, Report, Times},
+    report::{AnswerWork, Report, Times},
     shown::Shown,
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Conversation {
     pub cache: KeyValueCache,
     /// What the rows of the cache stand for, in order.
     pub cached: Vec<Row>,
+    /// Of each picture in the cache, which of its tokens filters dropped.
+    dropped: Vec<Vec<bool>>,
     /// Whether the pictures of the cache leave gaps where tokens did not enter.
     leaves_gaps: bool,
     /// Where the last answer's random numbers ended, and the seed that they began with.
@@ -72,6 +75,7 @@ impl Conversation {
             pictures: Vec::new(),
             cache,
             cached: Vec::new(),
+            dropped: Vec::new(),
             leaves_gaps: true,
             drawn: None,
             cancel: None,
@@ -177,6 +181,9 @@ impl Conversation {
         let new_positions = positions.starting_at(reused);
         let decoder = &self.llava.model.decoder;
         let mut filter = self.filter(&rows, reused, pruning);
+        if let Some(missed) = self.missed(&rows, reused) {
+            filter.get_or_insert_with(|| PrefillFilter::new(&Pruning::none())).missed = Some(missed);
+        }
         let hidden = match &mut filter {
             Some(filter) => decoder.prefill(embeddings, new_positions, &mut self.cache, filter)?,
             None => decoder.forward(embeddings, new_positions, &mut self.cache),
@@ -190,6 +197,8 @@ impl Conversation {
         cancel::check()?;
         let (prompt_work, meter) = meter.and_then(|meter| meter.lap(self.llava.compute())).unzip();
         let vision_tokens = rows.iter().filter(|row| matches!(row, Row::Vision { .. })).count();
+        let pruned = filter.as_ref().filter(|_| pruning.is_some());
+        let pruned = pruned.map(|filter| self.judged(filter, &rows, reused));
         let report = Report {
             device: self.llava.device().clone(),
             prompt_tokens: rows.len(),
@@ -200,7 +209,8 @@ impl Conversation {
             new_tokens: 0,
             kv_rows_per_layer: self.cache.rows_per_layer(),
             kv_bytes: self.cache.bytes(),
-            pruning: filter.map(|filter| self.pruning_report(&filter, &rows, reused)),
+            missed: filter.as_ref().and_then(|filter| filter.missed.as_ref()?.share),
+            pruning: pruned,
             stop: None,
             times: Times { encode: encoded.time, prefill: start.elapsed(), ..Times::default() },
             work: prompt_work.map(|prompt| AnswerWork { prompt, ..AnswerWork::default() }),
@@ -301,21 +311,6 @@ impl Conversation {
         Some(filter)
     }
 
-    fn pruning_report(&self, filter: &PrefillFilter, rows: &[Row], reused: usize) -> PruningReport {
-        let new = rows[reused..].iter().filter_map(|row| match row {
-            Row::Vision { picture, token: 0 } => self.pictures.get(*picture),
-            _ => None,
-        });
-        let judged = new.filter_map(|shown| Some((shown, shown.pruned.as_ref()?)));
-        let vision = &self.llava.config.vision;
-        let pictures =
-            judged.zip(&filter.admitted).enumerate().map(|(number, ((shown, pruned), admitted))| {
-                let seen = (&shown.shape, shown.placements.as_slice());
-                PictureReport::new(pruned, admitted, vision, seen, number, &filter.steps)
-            });
-        PruningReport::new(pictures.collect(), &self.llava.config, rows.len() - reused)
-    }
-
     /// What each row of `prompt` stands for.
     fn rows(&self, prompt: &PromptLayout) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
@@ -338,5 +333,6 @@ impl Conversation {
     pub fn forget(&mut self) {
         self.cache = self.llava.model.decoder.new_cache();
         self.cached.clear();
+        self.dropped.clear();
     }
 }

@@ -11,6 +11,7 @@ pub use picture::{Kept, PictureReport, TileReport, TokenPlace};
 use crate::{
     config::ModelConfig,
     device::{DeviceInfo, Work},
+    drop::missed::Share,
 };
 
 /// Why an answer ended.
@@ -67,6 +68,9 @@ pub struct Report {
     pub kv_bytes: u64,
     /// What was dropped; `None` where nothing was to be.
     pub pruning: Option<PruningReport>,
+    /// Of a later question about pictures that filters dropped tokens of: how much it attends to those, in the last layer that
+    /// holds them. Behind it the question does without. `None` where nothing was dropped, or the question chose anew.
+    pub missed: Option<Share>,
     /// Why the answer ended; `None` while it goes on.
     pub stop: Option<StopReason>,
     /// Where the time went.

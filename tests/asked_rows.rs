@@ -5,7 +5,10 @@ use std::ops::Range;
 use crate::common::{both, noise, tensor};
 use mustdrop::{
     Pruning,
-    drop::prefill::{Candidates, PrefillFilter, Scores},
+    drop::{
+        missed::{Earlier, Missed},
+        prefill::{Candidates, PrefillFilter, Scores},
+    },
     kernel,
     oracle::prefill::{DualAttentionParams, dual_attention},
 };
@@ -102,6 +105,46 @@ fn text_between_two_pictures_counts_for_the_first() {
                 expected.sort_unstable();
                 assert_eq!(step.kept[number], expected);
             }
+        }
+    }
+}
+
+#[test]
+fn a_later_question_is_told_how_much_it_attends_to_what_was_dropped() {
+    // Text of 2, 9 tokens of a picture, text of 4, 6 tokens of another, text of 3 in the cache; then the question's rows.
+    let pictures = [2..11, 15..21];
+    let dropped: [Vec<bool>; 2] = [(0..9).map(|token| token % 3 != 0).collect(), vec![false; 6]];
+    let past = 24;
+    for rows in [1, 5, 9] {
+        let (query, key) =
+            (noise(4, rows * HEADS * HEAD_DIM), noise(5, (past + rows) * KEY_HEADS * HEAD_DIM));
+        let log_sum: Vec<f32> = noise(6, rows * HEADS).iter().map(|x| x + 3.0).collect();
+        let asked: Vec<usize> = (0..rows).collect();
+        let sums =
+            pictures.clone().map(|picture| received(&query, &key, &log_sum, picture, &asked)[0].clone());
+        let all: f32 = sums.iter().flatten().sum();
+        let missed: f32 =
+            sums[0].iter().zip(&dropped[0]).filter(|(_, gone)| **gone).map(|(sum, _)| sum).sum();
+        for device in both() {
+            let mut filter = PrefillFilter::new(&Pruning::none());
+            let earlier = pictures.iter().zip(&dropped);
+            let earlier = earlier
+                .map(|(picture, dropped)| Earlier { start: picture.start, dropped: dropped.clone() })
+                .collect();
+            filter.missed = Some(Missed::new(3, earlier));
+            let query = tensor(&query, [rows, HEADS, HEAD_DIM], &device);
+            let keys = tensor(&key, [past + rows, KEY_HEADS, HEAD_DIM], &device);
+            let log_sum = tensor(&log_sum, [rows, HEADS], &device);
+            let scores = Scores { query: &query, keys: &keys, log_sum: &log_sum, past, window: None };
+            for layer in 0..6 {
+                assert!(!filter.is_due(layer), "nothing is dropped");
+                filter.look_back(layer, &scores);
+            }
+            filter.finish().expect("read back");
+            let share = filter.missed.and_then(|missed| missed.share).expect("a share");
+            let expected = f64::from(missed / all);
+            assert!((share.attention - expected).abs() < 1e-4, "{device:?}: {share:?} for {expected}");
+            assert_eq!(share.tokens, 6.0 / 15.0);
         }
     }
 }

@@ -284,3 +284,20 @@ fn rules_for_dropping_change_on_the_way() {
         assert!(stderr.contains(part), "no {part:?} in {stderr}");
     }
 }
+
+#[test]
+fn a_question_about_what_was_dropped_is_told_of_requery() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hint = "(this question attends mainly to what earlier ones dropped";
+    let told = |turns: &str| {
+        let arguments = [&sample("sample_1.png"), "--keep", "16", "--turns", turns];
+        let output = session(folder.path(), &arguments, &[FIRST, SECOND, THIRD, "/stats"]);
+        text(&output.stderr).to_owned()
+    };
+    // The second attends to what the first kept, the third does not.
+    let pinned = told("pin");
+    assert!(pinned.matches(hint).count() == 1 && pinned.contains("/turns requery"), "{pinned}");
+    assert!(pinned.contains("% of its attention to the pictures went to the"), "{pinned}");
+    assert!(!pinned.contains("0.0 on average"), "nothing was judged for the third: {pinned}");
+    assert!(!told("requery").contains(hint));
+}

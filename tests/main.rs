@@ -33,6 +33,7 @@ mod headers;
 mod hub;
 mod library;
 mod masked;
+mod missed;
 mod model;
 mod package;
 mod pictures;

@@ -201,7 +201,8 @@ pub(super) fn summary(report: &Report) -> String {
         seconds if steps > 0 && seconds > 0.0 => format!(", {:.1} tokens/s", steps as f64 / seconds),
         _ => String::new(),
     };
-    let kept = report.pruning.as_ref().map_or_else(String::new, |pruning| {
+    let judged = report.pruning.as_ref().filter(|pruning| !pruning.pictures.is_empty());
+    let kept = judged.map_or_else(String::new, |pruning| {
         format!(
             " ({:.1} on average over the decoder's layers, {:.0} % of the dense FLOPs)",
             pruning.mean_vision_tokens,

@@ -5,6 +5,8 @@
 //! - [`decode`], before the first decode step: the caches of the layers from the first filter's to the last's are cut to the
 //!   survivors.
 //!
+//! [`missed`] says whether a later question asks about what they dropped.
+//!
 //! That is the paper, by thresholds. Under a [`budget`], [`Admit`] says which tokens enter the decoder at all: by default those
 //! that cover the picture, of which the first are protected, and no windows are merged.
 //!
@@ -14,6 +16,7 @@
 mod admit;
 pub mod budget;
 pub mod decode;
+pub mod missed;
 pub mod newlines;
 #[doc(hidden)]
 pub mod policy;

@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::{
     Positions, Pruning,
+    missed::Missed,
     newlines::Standing,
     policy::{AskedRows, Policy, Score},
     selection::{Alive, Chosen, Report, STEP, choose, of_picture},
@@ -108,6 +109,8 @@ pub struct PrefillFilter {
     pub admitted: Vec<Admitted>,
     /// What was done, once the pass is finished.
     pub steps: Vec<FilterStep>,
+    /// A look at pictures of earlier questions.
+    pub missed: Option<Missed>,
 }
 
 impl PrefillFilter {
@@ -122,6 +125,7 @@ impl PrefillFilter {
             report: Report::default(),
             admitted: Vec::new(),
             steps: Vec::new(),
+            missed: None,
         }
     }
 
@@ -145,6 +149,13 @@ impl PrefillFilter {
     /// Whether the caches of layers before the last filter are cut in the end.
     pub fn evicts(&self) -> bool {
         self.rules.evicts()
+    }
+
+    /// Looks at pictures of earlier questions, if `layer` is where to.
+    pub fn look_back(&mut self, layer: usize, scores: &Scores) {
+        if let Some(missed) = &mut self.missed {
+            missed.look(layer, scores);
+        }
     }
 
     /// Decides what goes on behind `layer`; `None` where no text follows the last picture.
@@ -208,6 +219,7 @@ impl PrefillFilter {
                 parts.numbers(importance);
             }
         }
+        self.missed.iter().for_each(|missed| missed.tell(&mut parts));
         let mut parts = parts.read(STEP)?;
         let mut next = || parts.next().unwrap_or_default();
         for candidates in &self.candidates {
@@ -236,6 +248,9 @@ impl PrefillFilter {
             }
             step.rows.extend(end as u32..choice.rows as u32);
             self.steps.push(step);
+        }
+        if let Some(missed) = &mut self.missed {
+            missed.hear(next);
         }
         Ok(())
     }

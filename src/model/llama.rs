@@ -158,28 +158,29 @@ impl Decoder {
             cancel::check()?;
             let Attended { mixed, query, keys, past, window } = layer.attend(&x, &rotary, cache);
             let mut output = mixed.output;
-            if filter.is_due(index) {
-                let (log_sum, window) = (&mixed.log_sum, window.as_ref());
-                let scores = Scores { query: &query, keys: &keys, log_sum, past, window };
-                if let Some(survivors) = filter.survivors(index, scores)? {
-                    // What is dropped needs neither the output projection nor the MLP of this layer any more.
-                    let matrices = [&x, &output, &rotary.table];
-                    let [hidden, mixed, table] = gather_survivors(matrices, &survivors.rows, survivors.count);
-                    (x, output) = (hidden, mixed);
-                    rotary = match survivors.renumber {
-                        true => {
-                            let positions: Vec<u32> = (first_position..).take(survivors.count).collect();
-                            self.rotary(&positions.as_slice().into(), &x.device())
+            let (log_sum, window) = (&mixed.log_sum, window.as_ref());
+            let scores = Scores { query: &query, keys: &keys, log_sum, past, window };
+            filter.look_back(index, &scores);
+            if filter.is_due(index)
+                && let Some(survivors) = filter.survivors(index, scores)?
+            {
+                // What is dropped needs neither the output projection nor the MLP of this layer any more.
+                let matrices = [&x, &output, &rotary.table];
+                let [hidden, mixed, table] = gather_survivors(matrices, &survivors.rows, survivors.count);
+                (x, output) = (hidden, mixed);
+                rotary = match survivors.renumber {
+                    true => {
+                        let positions: Vec<u32> = (first_position..).take(survivors.count).collect();
+                        self.rotary(&positions.as_slice().into(), &x.device())
+                    }
+                    false => {
+                        let mut window = rotary.window;
+                        if let Some(window) = &mut window {
+                            window.keep(survivors.rows.slice([0..survivors.count]));
                         }
-                        false => {
-                            let mut window = rotary.window;
-                            if let Some(window) = &mut window {
-                                window.keep(survivors.rows.slice([0..survivors.count]));
-                            }
-                            Rotary { table, first: 0, window }
-                        }
-                    };
-                }
+                        Rotary { table, first: 0, window }
+                    }
+                };
             }
             x = layer.finish(x, &output);
         }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Chat, Error, Event, Picture, Pruning, Report,
     cli::{describe::summary, interrupt::Interrupts, not_over_an_input, write_answer, write_whole},
-    drop::{PolicyName, Turns},
+    drop::{PolicyName, Turns, missed::Share},
     image::Allowance,
     memory::MemorySize,
     report::PruningReport,
@@ -312,6 +312,7 @@ impl Session {
             stopped = self.interrupts.happened();
         }
         exchange.answer = answer.text().to_owned();
+        let missed = answer.report().missed.filter(Share::is_most);
         // What was said until then stays, whatever ended it.
         self.reports.push(Some(answer.report().clone()));
         drop(answer);
@@ -320,6 +321,12 @@ impl Session {
         if stopped {
             self.interrupts.clear();
             say!("(stopped)");
+        }
+        if let Some(share) = missed {
+            say!(
+                "(this question attends mainly to what earlier ones dropped, {:.0} %: /turns requery has each choose anew)",
+                100.0 * share.attention
+            );
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -330,8 +337,14 @@ fn memory(report: &Report) -> String {
     let rows = &report.kv_rows_per_layer;
     let (least, most) = (rows.iter().min().copied().unwrap_or(0), rows.iter().max().copied().unwrap_or(0));
     let rows = if least == most { format!("{most}") } else { format!("{least} to {most}") };
+    let missed = report.missed.map_or_else(String::new, |share| {
+        let [attention, tokens] = [share.attention, share.tokens].map(|share| 100.0 * share);
+        format!(
+            "; {attention:.0} % of its attention to the pictures went to the {tokens:.0} % that were dropped"
+        )
+    });
     format!(
-        "KV cache: {}, {rows} rows a layer; {} of the prompt's tokens were there before",
+        "KV cache: {}, {rows} rows a layer; {} of the prompt's tokens were there before{missed}",
         MemorySize(report.kv_bytes),
         report.reused_tokens
     )
