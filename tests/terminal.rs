@@ -1,8 +1,9 @@
 //! `mustdrop chat` in a terminal: keys go in, a screen comes out.
 
 mod screen;
+mod svg;
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use crate::common::repository;
 use screen::Terminal;
@@ -72,7 +73,7 @@ fn an_answer_is_stopped_and_the_next_is_as_describes() {
 #[test]
 fn commands_names_and_paths_are_completed_and_lines_joined() {
     let folder = folder();
-    std::fs::copy(sample("sample_1.png"), folder.path().join("a photo.png")).expect("a copy");
+    fs::copy(sample("sample_1.png"), folder.path().join("a photo.png")).expect("a copy");
     let terminal = chat(&folder, &["--show", "off"], &[]);
     terminal.press("/pol\t");
     terminal.until("the command", |text| text.trim_end().ends_with("> /policy"));
@@ -95,7 +96,7 @@ fn commands_names_and_paths_are_completed_and_lines_joined() {
     terminal.prompt(5);
     terminal.press("\x04");
     assert!(terminal.end().success());
-    let saved = std::fs::read_to_string(&file).expect("a file");
+    let saved = fs::read_to_string(&file).expect("a file");
     assert!(saved.contains("\"is there\\na spider?\""), "{saved}");
 }
 
@@ -164,4 +165,74 @@ fn terminals_that_take_pictures_get_them_whole() {
         let text = String::from_utf8_lossy(&terminal.output().bytes).into_owned();
         assert!(!text.contains('\u{2584}') && !text.contains("\x1b_G"), "{what}");
     }
+}
+
+/// A session that a page shows: the command's arguments, and what is typed.
+fn recorded(folder: &tempfile::TempDir, arguments: &[&str], typed: &[&str]) -> Terminal {
+    let terminal = Terminal::start(folder.path(), arguments, &[]);
+    terminal.prompt(0);
+    for (index, line) in typed.iter().enumerate() {
+        terminal.enter(line);
+        terminal.prompt(index + 1);
+    }
+    terminal
+}
+
+/// A text whose seconds and rates are all alike.
+fn without_times(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_time = |index: usize| {
+        let unit = words.get(index + 1).is_some_and(|unit| {
+            ["s", "tokens/s"].contains(
+                &unit
+                    .trim_end_matches([',', ';'])
+                    .split('\n')
+                    .next()
+                    .unwrap_or_default()
+                    .trim_end_matches([',', ';']),
+            )
+        });
+        unit && words[index].parse::<f64>().is_ok()
+    };
+    let words = words.iter().enumerate().map(|(index, word)| if is_time(index) { "T" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_readmes_session_is_what_the_program_does() {
+    let readme = fs::read_to_string(repository("README.md")).expect("a file");
+    let (_, block) = readme.split_once("```console\n$ mustdrop chat ").expect("a session");
+    let (block, _) = block.split_once("\n```").expect("its end");
+    let (command, expected) = block.split_once('\n').expect("lines");
+    let arguments: Vec<&str> =
+        std::iter::once("chat").chain(command.split(' ')).chain(["--show", "off"]).collect();
+    let typed: Vec<&str> = expected.lines().filter_map(|line| line.strip_prefix("> ")).collect();
+    assert!(typed.len() > 4, "{expected}");
+    let folder = folder();
+    let screen = recorded(&folder, &arguments, &typed).text();
+    let found = screen.trim_end().strip_suffix("\n>").expect("a last prompt");
+    assert_eq!(without_times(found), without_times(expected), "the program says:\n{found}\n");
+}
+
+/// `docs/chat.svg`, which `MUSTDROP_RECORD=1 cargo test the_screenshot` draws anew.
+#[test]
+fn the_screenshot_is_what_the_program_shows() {
+    let (folder, file) = (folder(), repository("docs/chat.svg"));
+    let arguments =
+        ["chat", "models/picture-book/sample_4.png", "--keep", "64", "--device", "cpu", "--threads", "2"];
+    let terminal = recorded(
+        &folder,
+        &arguments,
+        &["what is in the picture?", "/overlay", "what color is the background?"],
+    );
+    let output = terminal.output();
+    let drawn = svg::draw(output.parser.screen(), screen::ROWS.get(), screen::COLUMNS.get());
+    if std::env::var_os("MUSTDROP_RECORD").is_some() {
+        fs::write(&file, &drawn).expect("a file");
+    }
+    let there = fs::read_to_string(&file).expect("a file");
+    assert!(
+        drawn == there,
+        "docs/chat.svg is another: MUSTDROP_RECORD=1 cargo test the_screenshot draws it anew"
+    );
 }

@@ -39,7 +39,15 @@ impl Terminal {
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_mustdrop"));
         command.args(arguments);
         command.cwd(env!("CARGO_MANIFEST_DIR"));
-        for name in ["NO_COLOR", "TERM_PROGRAM", "KITTY_WINDOW_ID", "KONSOLE_VERSION", "TMUX", "STY"] {
+        for name in [
+            "NO_COLOR",
+            "TERM_PROGRAM",
+            "KITTY_WINDOW_ID",
+            "KONSOLE_VERSION",
+            "TMUX",
+            "STY",
+            "MUSTDROP_PICTURES",
+        ] {
             command.env_remove(name);
         }
         command.env("TERM", "xterm-256color");

@@ -10,8 +10,8 @@ use image::{DynamicImage, RgbImage};
 
 use crate::{Error, Picture};
 
-/// The most columns and rows that a picture takes.
-const MOST_CELLS: [f64; 2] = [60.0, 20.0];
+/// The most rows that a picture takes; as for columns, wide ones take the terminal's.
+const MOST_ROWS: f64 = 20.0;
 /// The most pixels of a side that a terminal is sent.
 const MOST_PIXELS: u32 = 1024;
 /// A cell of a terminal is about twice as high as wide.
@@ -123,10 +123,9 @@ impl Display {
 
 /// Columns for a picture, so that all of it is seen above what is written next.
 fn columns(width: usize, height: usize, (columns, rows): (u16, u16)) -> u32 {
-    let [most_columns, most_rows] = MOST_CELLS;
-    let most_rows = most_rows.min(f64::from(rows) - 4.0).max(1.0);
+    let most_rows = MOST_ROWS.min(f64::from(rows) - 4.0).max(1.0);
     let fitting = most_rows * CELL_ASPECT * width as f64 / height as f64;
-    fitting.min(most_columns).min(f64::from(columns)).max(1.0) as u32
+    fitting.min(f64::from(columns)).max(1.0) as u32
 }
 
 #[cfg(test)]
@@ -153,7 +152,7 @@ mod tests {
     #[test]
     fn pictures_keep_their_shape_within_the_screen() {
         assert_eq!(columns(640, 480, (80, 24)), 53);
-        assert_eq!(columns(4000, 10, (80, 24)), 60);
+        assert_eq!(columns(4000, 10, (80, 24)), 80);
         assert_eq!(columns(10, 4000, (80, 24)), 1);
         assert_eq!(columns(640, 480, (30, 24)), 30);
         assert_eq!(columns(640, 480, (80, 2)), 2);
