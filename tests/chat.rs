@@ -42,8 +42,13 @@ fn text(bytes: &[u8]) -> &str {
 
 /// What `mustdrop describe` answers.
 fn described(picture: &str, question: &str) -> String {
+    described_with(&[picture, question])
+}
+
+fn described_with(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_mustdrop"))
-        .args(["describe", picture, question, "--device", "cpu"])
+        .args(["describe", "--device", "cpu"])
+        .args(arguments)
         .output()
         .expect("the program");
     text(&output.stdout).to_owned()
@@ -300,4 +305,19 @@ fn a_question_about_what_was_dropped_is_told_of_requery() {
     assert!(pinned.contains("% of its attention to the pictures went to the"), "{pinned}");
     assert!(!pinned.contains("0.0 on average"), "nothing was judged for the third: {pinned}");
     assert!(!told("requery").contains(hint));
+}
+
+#[test]
+fn answers_that_are_drawn_and_budgets_are_those_of_describe() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = sample("sample_2.png");
+    let mut answers = Vec::new();
+    for seed in ["7", "8", "9"] {
+        let rules = ["--temperature", "4", "--seed", seed, "--keep", "64", "--max-new-tokens", "12"];
+        let output = session(folder.path(), &[&[picture.as_str()], &rules[..]].concat(), &[FIRST]);
+        let expected = described_with(&[&[picture.as_str(), FIRST], &rules[..]].concat());
+        assert_eq!(text(&output.stdout), expected);
+        answers.push(expected);
+    }
+    assert!(answers.iter().any(|answer| *answer != answers[0]), "seeds differ: {answers:?}");
 }

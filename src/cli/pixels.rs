@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf};
 use clap::Args;
 use safetensors::{Dtype, serialize, tensor::TensorView};
 
-use super::write_whole;
+use super::{model::locate, write_whole};
 use crate::{
     Fit, Picture,
     checkpoint::ModelFiles,
@@ -28,8 +28,8 @@ pub struct Pixels {
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Preprocess as this model folder says [default: as CLIP ViT-L/14 at 336 pixels]
-    #[arg(long, value_name = "DIR")]
+    /// Preprocess as the model in this folder says, or one of the hub's cache [default: as CLIP ViT-L/14 at 336 pixels]
+    #[arg(long, value_name = "DIR|NAME")]
     model: Option<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ impl Pixels {
         let (mut preprocessor, config) = match &self.model {
             None => (Preprocessor::default(), None),
             Some(folder) => {
-                let files = ModelFiles::folder(folder)?;
+                let files = ModelFiles::folder(locate(folder, true)?)?;
                 let config = ModelConfig::from_files(&files)?;
                 (config::preprocessor(&files, &config)?, Some(config))
             }

@@ -8,7 +8,10 @@
 //! # Ok::<(), mustdrop::Error>(())
 //! ```
 //!
-//! - `name`: `organisation/name@revision`
+//! Requests are made by `ureq`. The crate `hf-hub` (0.5) is not used: it goes on with a file whatever part of it a server sends,
+//! compares no checksum, and does not wait as long as a server asks for.
+//!
+//! - `name`: `organisation/name@revision:quantisation`
 //! - `environment`: where cache, endpoint and token are, by the variables that the hub's tools know
 //! - `listing`: what files a repository has, as its server says, checked before anything is done with it
 //! - `transfer`: one file, resumed and tried again until it is whole and its checksum right
