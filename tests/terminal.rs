@@ -6,6 +6,7 @@ mod svg;
 use std::{fs, process::Command};
 
 use crate::common::repository;
+use base64::Engine;
 use screen::Terminal;
 
 const FIRST: &str = "what is in the picture?";
@@ -139,22 +140,61 @@ fn pictures_and_overlays_are_shown_in_half_blocks() {
     assert!(brightness(overlay) < 0.9 * brightness(&shown), "what was dropped is darker");
 }
 
+/// What stands between two marks, again and again, in one piece.
+fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(begin).skip(1).filter_map(move |part| Some(part.split_once(end)?.0))
+}
+
+/// The picture that a terminal was sent.
+fn sent(how: &str, text: &str) -> image::RgbImage {
+    let png = match how {
+        "kitty" => {
+            between(text, "\x1b_G", "\x1b\\").filter_map(|chunk| Some(chunk.split_once(';')?.1)).collect()
+        }
+        "iterm2" => between(text, "\x1b]1337;File=inline=1", "\x07")
+            .filter_map(|file| Some(file.split_once(':')?.1))
+            .collect::<String>(),
+        _ => {
+            let sixels = between(text, "\x1bP", "\x1b\\").next().expect("sixels");
+            let picture =
+                icy_sixel::SixelImage::decode(format!("\x1bP{sixels}\x1b\\").as_bytes()).expect("sixels");
+            let rgb = picture.pixels.chunks(4).flat_map(|pixel| pixel[..3].to_vec()).collect();
+            return image::RgbImage::from_raw(picture.width as u32, picture.height as u32, rgb)
+                .expect("pixels");
+        }
+    };
+    let png = base64::prelude::BASE64_STANDARD.decode(png).expect("base64");
+    image::load_from_memory(&png).expect("a PNG").to_rgb8()
+}
+
 #[test]
 fn terminals_that_take_pictures_get_them_whole() {
     let picture = sample("sample_1.png");
-    for (how, variables, begins) in [
-        ("kitty", &[("TERM", "xterm-kitty")][..], "\x1b_Gf=32"),
-        ("iterm2", &[("TERM_PROGRAM", "iTerm.app")], "\x1b]1337;File=inline=1"),
-        ("sixel", &[("TERM", "foot")], "\x1bP"),
+    let expected = image::open(&picture).expect("a sample").to_rgb8();
+    for (how, variables, size) in [
+        ("kitty", &[("TERM", "xterm-kitty")][..], (336, 336)),
+        ("iterm2", &[("TERM_PROGRAM", "iTerm.app")], (336, 336)),
+        // Six rows of pixels are a row of sixels.
+        ("sixel", &[("TERM", "foot")], (400, 402)),
     ] {
         let folder = folder();
         let terminal = chat(&folder, &[&picture], variables);
         let bytes = String::from_utf8_lossy(&terminal.output().bytes).into_owned();
-        assert!(bytes.contains(begins) && !bytes.contains('\u{2584}'), "{how}");
+        assert!(!bytes.contains('\u{2584}'), "{how}");
+        let sent = sent(how, &bytes);
+        assert_eq!(sent.dimensions(), size, "{how}");
+        let sent = image::imageops::crop_imm(&sent, 0, 0, size.0, size.0).to_image();
+        let small = |picture| image::imageops::thumbnail(picture, 8, 8);
+        let apart = small(&sent).iter().zip(small(&expected).iter()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(apart < Some(12), "{how}: {apart:?}");
         terminal.enter(SECOND);
         let screen = terminal.prompt(1);
         assert!(screen.contains(&described(&picture, SECOND)), "{how}: {screen}");
     }
+    let few = folder();
+    let terminal = chat(&few, &[&picture], &[("COLORTERM", "")]);
+    let bytes = String::from_utf8_lossy(&terminal.output().bytes).into_owned();
+    assert!(bytes.contains("\x1b[48;5;") && !bytes.contains("\x1b[48;2;"), "256 colours are enough");
     for (what, how, variables) in [
         ("a terminal without colours", "auto", &[("NO_COLOR", "1")][..]),
         ("a dumb one", "auto", &[("TERM", "dumb")]),

@@ -24,7 +24,7 @@ pub struct Output {
 
 /// `mustdrop` in a terminal.
 pub struct Terminal {
-    writer: Arc<Mutex<Box<dyn Write + Send>>>,
+    writer: Mutex<Box<dyn Write + Send>>,
     output: Arc<Mutex<Output>>,
     child: Box<dyn Child + Send + Sync>,
     /// Where it is closed, the program's input ends.
@@ -58,11 +58,11 @@ impl Terminal {
             command.env(name, value);
         }
         let child = pair.slave.spawn_command(command).expect("the program");
-        let writer = Arc::new(Mutex::new(pair.master.take_writer().expect("a writer")));
+        let writer = Mutex::new(pair.master.take_writer().expect("a writer"));
         let mut reader = pair.master.try_clone_reader().expect("a reader");
         let parser = vt100::Parser::new(ROWS, COLUMNS, 1000);
         let output = Arc::new(Mutex::new(Output { bytes: Vec::new(), parser }));
-        let (written, answers) = (Arc::clone(&output), Arc::clone(&writer));
+        let written = Arc::clone(&output);
         thread::spawn(move || {
             let mut chunk = [0; 4096];
             // Linux says that a terminal has ended by an error.
@@ -70,8 +70,6 @@ impl Terminal {
                 let mut output = written.lock().expect("no panic");
                 output.bytes.extend(&chunk[..read]);
                 output.parser.process(&chunk[..read]);
-                drop(output);
-                answer(&chunk[..read], &mut **answers.lock().expect("no panic"));
             }
         });
         Self { writer, output, child, _master: pair.master }
@@ -139,17 +137,5 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         // It may have ended.
         let _ = self.child.kill();
-    }
-}
-
-/// Answers what programs ask terminals: what they can (sixel), whether all was read, and kitty's question for pictures.
-fn answer(written: &[u8], terminal: &mut dyn Write) {
-    let text = String::from_utf8_lossy(written);
-    let kitty = text.contains("\x1b_Gi=31").then_some("\x1b_Gi=31;OK\x1b\\");
-    let attributes = text.contains("\x1b[c").then_some("\x1b[?62;4c");
-    let status = text.contains("\x1b[5n").then_some("\x1b[0n");
-    for reply in [kitty, attributes, status].into_iter().flatten() {
-        // The program may have ended meanwhile.
-        let _ = terminal.write_all(reply.as_bytes()).and_then(|()| terminal.flush());
     }
 }

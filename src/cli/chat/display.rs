@@ -2,20 +2,15 @@
 
 use std::{
     env, fmt,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     str::FromStr,
 };
 
-use image::{DynamicImage, RgbImage};
+use image::RgbImage;
+use terminal_size::{Height, Width, terminal_size};
 
+use super::escape::{self, Cells};
 use crate::{Error, Picture};
-
-/// The most rows that a picture takes; as for columns, wide ones take the terminal's.
-const MOST_ROWS: f64 = 20.0;
-/// The most pixels of a side that a terminal is sent.
-const MOST_PIXELS: u32 = 1024;
-/// A cell of a terminal is about twice as high as wide.
-const CELL_ASPECT: f64 = 2.0;
 
 /// How pictures are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -101,31 +96,31 @@ impl Display {
 
     /// Shows a picture where the cursor is; `false` where that cannot be.
     pub fn show(&self, picture: &Picture) -> bool {
-        let (width, height) = (picture.width(), picture.height());
-        let image = RgbImage::from_raw(width as u32, height as u32, picture.rgb().to_vec());
-        let Some(image) = image.filter(|_| self.0 != Pictures::Off) else { return false };
-        let config = viuer::Config {
-            absolute_offset: false,
-            width: Some(columns(width, height, viuer::terminal_size())),
-            use_kitty: self.0 == Pictures::Kitty,
-            use_iterm: self.0 == Pictures::Iterm2,
-            use_sixel: self.0 == Pictures::Sixel,
-            ..viuer::Config::default()
+        if self.0 == Pictures::Off {
+            return false;
+        }
+        let (columns, rows) =
+            terminal_size().map_or((80, 24), |(Width(columns), Height(rows))| (columns, rows));
+        let cells = Cells::within(picture.width(), picture.height(), columns, rows);
+        let (width, height) = (picture.width() as u32, picture.height() as u32);
+        let Some(picture) = RgbImage::from_raw(width, height, picture.rgb().to_vec()) else { return false };
+        let drawn = match self.0 {
+            Pictures::Kitty => escape::kitty(&picture, cells),
+            Pictures::Iterm2 => escape::iterm2(&picture, cells),
+            Pictures::Sixel => escape::sixel(&picture, cells),
+            Pictures::Blocks => Some(escape::half_blocks(&picture, cells, has_all_colours())),
+            Pictures::Auto | Pictures::Off => None,
         };
-        let image = DynamicImage::ImageRgb8(image);
-        let shown = match width.max(height) as u32 > MOST_PIXELS {
-            true => image.thumbnail(MOST_PIXELS, MOST_PIXELS),
-            false => image,
-        };
-        viuer::print(&shown, &config).is_ok()
+        // A picture that is not shown is no reason to stop.
+        drawn.is_some_and(|text| {
+            io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok()
+        })
     }
 }
 
-/// Columns for a picture, so that all of it is seen above what is written next.
-fn columns(width: usize, height: usize, (columns, rows): (u16, u16)) -> u32 {
-    let most_rows = MOST_ROWS.min(f64::from(rows) - 4.0).max(1.0);
-    let fitting = most_rows * CELL_ASPECT * width as f64 / height as f64;
-    fitting.min(f64::from(columns)).max(1.0) as u32
+/// Whether the terminal has more than 256 colours.
+fn has_all_colours() -> bool {
+    env::var("COLORTERM").is_ok_and(|value| value.contains("truecolor") || value.contains("24bit"))
 }
 
 #[cfg(test)]
@@ -147,14 +142,5 @@ mod tests {
         assert_eq!(of(&[("TERM", "xterm-kitty"), ("TMUX", "/tmp/x")]), Pictures::Blocks);
         assert_eq!(of(&[("TERM", "dumb")]), Pictures::Off);
         assert_eq!(of(&[("TERM", "xterm-kitty"), ("NO_COLOR", "1")]), Pictures::Off);
-    }
-
-    #[test]
-    fn pictures_keep_their_shape_within_the_screen() {
-        assert_eq!(columns(640, 480, (80, 24)), 53);
-        assert_eq!(columns(4000, 10, (80, 24)), 80);
-        assert_eq!(columns(10, 4000, (80, 24)), 1);
-        assert_eq!(columns(640, 480, (30, 24)), 30);
-        assert_eq!(columns(640, 480, (80, 2)), 2);
     }
 }

@@ -4,11 +4,12 @@
 //! - `editor`: how a line is typed: completion, several lines, history
 //! - `session`: the conversation, and what commands do to it
 //! - `saved`: a conversation in a file
-//! - `display`: pictures in the terminal
+//! - `display`: pictures in the terminal; `escape`: what terminals are sent for them
 
 mod display;
 mod dropped;
 mod editor;
+mod escape;
 mod line;
 mod saved;
 mod session;
