@@ -355,14 +355,41 @@ fn one_quantisation_is_fetched_of_gguf_files_and_listed_and_refused() {
     // A part that is missing is fetched; other quantisations join those there.
     fs::remove_file(&file).expect("it is there");
     assert_eq!(said(&run(&["pull", "org/model:Q8_0", "--offline"])).0, Some(3));
+    assert!(run(&["pull", "org/model:Q8_0"]).status.success());
     assert!(run(&["pull", "org/model:Q4_K_M"]).status.success());
+    let there = |name: &str| Path::new(&folder).join(name).exists();
     let removed = run(&["models", "rm", "org/model:Q4_K_M"]);
     assert!(removed.status.success(), "{:?}", said(&removed));
-    assert!(!Path::new(&folder).join("llava-Q4_K_M.gguf").exists());
-    assert!(Path::new(&folder).join("mmproj-f16.gguf").exists(), "what others may need stays");
+    assert!(!there("llava-Q4_K_M.gguf") && there("mmproj-f16.gguf"), "what others need stays");
+    let (code, stderr) = said(&run(&["models", "rm", "org/model:F16"]));
+    assert!(code == Some(3) && there("mmproj-f16.gguf"), "a tower is no quantisation: {stderr}");
+    // With the last quantisation goes its tower, and a transfer of somebody else's stays.
+    let blobs = cache.path().join("hub/models--org--model/blobs");
+    fs::write(blobs.join("aaaa.incomplete"), b"half").expect("a file");
+    assert!(run(&["models", "rm", "org/model:Q8_0"]).status.success());
+    assert!(!Path::new(&folder).exists());
+    let left: Vec<_> =
+        fs::read_dir(&blobs).expect("a folder").flatten().map(|blob| blob.file_name()).collect();
+    assert_eq!(left, ["aaaa.incomplete"]);
 }
 
 #[test]
+fn gguf_files_do_not_stand_for_a_repositorys_safetensors() {
+    let (mut all, cache) = (files(), tempfile::tempdir().expect("a folder"));
+    all.extend(gguf_files());
+    let server = Server::start(all.clone(), None);
+    let run = |arguments: &[&str]| mustdrop(&server, cache.path(), arguments).output().expect("it runs");
+    assert!(run(&["pull", "org/model:Q4_K_M"]).status.success());
+    let output = run(&["pull", "org/model"]);
+    assert!(output.status.success(), "{:?}", said(&output));
+    let folder = Path::new(stdout(&output).trim_end());
+    for name in ["config.json", WEIGHTS, "llava-Q4_K_M.gguf"] {
+        assert!(folder.join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
 fn models_are_removed_with_what_nothing_else_needs() {
     let (files, cache) = (files(), tempfile::tempdir().expect("a folder"));
     let server = Server::start(files.clone(), None);
@@ -374,15 +401,28 @@ fn models_are_removed_with_what_nothing_else_needs() {
     fs::create_dir_all(&other).expect("a folder");
     let weights = model.join("blobs").join(sha256(&files[WEIGHTS]));
     fs::write(model.join("blobs/aaaa"), b"{}").expect("a blob");
-    #[cfg(unix)]
+    use std::os::unix::fs::symlink;
     for (blob, name) in [(sha256(&files[WEIGHTS]), WEIGHTS), ("aaaa".to_owned(), "config.json")] {
-        std::os::unix::fs::symlink(format!("../../blobs/{blob}"), other.join(name)).expect("a link");
+        symlink(format!("../../blobs/{blob}"), other.join(name)).expect("a link");
     }
-    fs::write(model.join("refs/v2"), "fedcba9876543210fedcba9876543210fedcba98").expect("a reference");
+    // What lies in folders counts, in what goes and in what stays.
+    for (snapshot, blob) in [(&other, "bbbb"), (&model.join("snapshots").join(COMMIT), "cccc")] {
+        fs::write(model.join("blobs").join(blob), b"{}").expect("a blob");
+        fs::create_dir_all(snapshot.join("onnx")).expect("a folder");
+        symlink(format!("../../../blobs/{blob}"), snapshot.join("onnx/model.onnx")).expect("a link");
+    }
+    for (name, commit) in [("v2", "fedcba9876543210fedcba9876543210fedcba98"), ("v1", COMMIT)] {
+        fs::write(model.join("refs").join(name), commit).expect("a reference");
+    }
+    let removed = run(&["models", "rm", "org/model@v1"]);
+    assert!(removed.status.success(), "{:?}", said(&removed));
+    assert!(!model.join("refs/v1").exists() && model.join("refs/main").exists());
+    assert!(run(&["pull", "org/model", "--offline"]).status.success(), "another name leads to that commit");
     let removed = run(&["models", "rm", "org/model@v2"]);
     assert!(removed.status.success(), "{:?}", said(&removed));
-    assert!(!other.exists() && !model.join("refs/v2").exists() && !model.join("blobs/aaaa").exists());
-    assert!(weights.is_file(), "the other commit needs it");
+    assert!(!other.exists() && !model.join("refs/v2").exists());
+    assert!(!model.join("blobs/aaaa").exists() && !model.join("blobs/bbbb").exists());
+    assert!(weights.is_file() && model.join("blobs/cccc").is_file(), "the other commit needs them");
     assert!(run(&["pull", "org/model", "--offline"]).status.success());
     let removed = run(&["models", "rm", "org/model"]);
     let (code, stderr) = said(&removed);

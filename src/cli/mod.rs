@@ -53,7 +53,12 @@ use crate::error::Error;
 
 /// Ask questions about pictures on any GPU, without CUDA.
 #[derive(Debug, Parser)]
-#[command(name = "mustdrop", version, propagate_version = true)]
+#[command(
+    name = "mustdrop",
+    version,
+    propagate_version = true,
+    after_help = "Examples:\n  mustdrop describe photo.jpg \"What is this?\" --model llava-hf/llava-1.5-7b-hf\n  mustdrop chat photo.jpg --keep 64\n  mustdrop serve"
+)]
 struct Cli {
     /// Threads of the CPU path [default: one for each physical core]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

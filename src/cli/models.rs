@@ -1,6 +1,6 @@
 //! `mustdrop models`: what is there to run, and what may go.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -15,7 +15,7 @@ use crate::{
     memory::{self, MemoryPlan, MemorySize, ModelShape, Workload},
 };
 
-/// The most characters of a reason in the table; `--json` has all of it.
+/// The most characters of a reason in a terminal.
 const REASON: usize = 60;
 
 /// List the models in the Hugging Face cache, and the one inside the program.
@@ -42,7 +42,7 @@ enum Action {
     /// Remove a model from the cache: all of it, or NAME@REVISION, or the files of NAME:QUANTISATION
     #[command(after_help = "Examples:\n  mustdrop models rm llava-hf/llava-1.5-7b-hf")]
     Rm {
-        /// As `mustdrop models` lists it
+        /// organisation/name, perhaps with @revision or :quantisation behind it
         name: ModelName,
     },
 }
@@ -68,15 +68,14 @@ struct Known {
 
 impl Models {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let hub = Hub::from_env()?;
         match &self.action {
             Some(Action::Rm { name }) => {
-                let bytes = hub.remove(name)?;
+                let bytes = Hub::from_env()?.remove(name)?;
                 say!("{name}: removed, {} are free again", MemorySize(bytes));
                 Ok(())
             }
             None if self.known => self.known(),
-            None => self.list(&hub),
+            None => self.list(&Hub::from_env()?),
         }
     }
 
@@ -162,8 +161,11 @@ fn align_right(table: &mut Table, columns: &[usize]) {
     }
 }
 
-/// The beginning of a reason.
+/// The beginning of a reason, where a terminal is too narrow for more.
 fn shortened(reason: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return reason.to_owned();
+    }
     match reason.char_indices().nth(REASON) {
         None => reason.to_owned(),
         Some((end, _)) => format!("{}…", reason[..end].trim_end()),

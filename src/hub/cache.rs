@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     ModelName,
-    files::{has_whole_gguf, is_gguf, quantisation},
+    files::{has_whole_gguf, is_gguf, quantisations},
     listing::RemoteFile,
 };
 use crate::{
@@ -39,7 +39,7 @@ pub struct CachedModel {
 }
 
 /// A model's folder in the cache.
-pub(super) struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
     pub fn new(cache: &Path, name: &ModelName) -> Self {
@@ -84,18 +84,20 @@ impl Folder {
         written.map_err(|error| Error::io(&path, error))
     }
 
-    /// The snapshot of a branch, tag or commit, if all its weights are there, or those of a quantisation.
-    pub fn complete_snapshot(&self, revision: &str, quantisation: Option<&str>) -> Option<PathBuf> {
-        let folder = self.snapshot(&self.commit(revision)?);
-        let is_there = match quantisation {
-            None => is_complete(&folder),
-            Some(_) => has_whole_gguf(&folder, &names(&folder).ok()?, quantisation),
+    /// The snapshot of a branch, tag or commit, if all its weights are there, or those of a quantisation; with `any`, also if
+    /// there are others than asked for.
+    pub fn complete_snapshot(&self, name: &ModelName, any: bool) -> Option<PathBuf> {
+        let folder = self.snapshot(&self.commit(name.revision())?);
+        let is_there = match name.quantisation() {
+            None if any => is_complete(&folder),
+            None => has_safetensors(&folder),
+            wanted => has_whole_gguf(&folder, &names(&folder).ok()?, wanted),
         };
         is_there.then_some(folder)
     }
 
     /// What a branch or tag stands for; a commit stands for itself.
-    fn commit(&self, revision: &str) -> Option<String> {
+    pub(super) fn commit(&self, revision: &str) -> Option<String> {
         let commit =
             fs::read_to_string(self.0.join("refs").join(revision)).unwrap_or_else(|_| revision.to_owned());
         // What stands in the file is a part of a path.
@@ -108,74 +110,6 @@ impl Folder {
         let bytes = |name: &str| fs::metadata(blobs.join(name)).map_or(0, |found| found.len());
         bytes(blob).max(bytes(&format!("{blob}.incomplete")))
     }
-
-    /// Removes all of a model, or the revision or quantisation that is named, and what of blobs and references is then of no
-    /// use; returns how many bytes became free, or `None` if there was nothing.
-    pub fn remove(&self, name: &ModelName, whole: bool) -> Result<Option<u64>> {
-        if whole {
-            let bytes = blob_bytes(&self.0)?;
-            return match fs::remove_dir_all(&self.0) {
-                Ok(()) => Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(Error::io(&self.0, error)),
-            };
-        }
-        let Some(commit) = self.commit(name.revision()) else { return Ok(None) };
-        let snapshot = self.snapshot(&commit);
-        let is_meant = |file: &PathBuf| match name.quantisation() {
-            None => true,
-            Some(wanted) => file
-                .file_name()
-                .and_then(|file| quantisation(file.to_str()?))
-                .is_some_and(|which| which.eq_ignore_ascii_case(wanted)),
-        };
-        let meant: Vec<PathBuf> = entries(&snapshot)?.into_iter().filter(is_meant).collect();
-        if meant.is_empty() {
-            return Ok(None);
-        }
-        for file in &meant {
-            fs::remove_file(file).map_err(|error| Error::io(file, error))?;
-        }
-        let before = blob_bytes(&self.0)?;
-        self.tidy()?;
-        Ok(Some(before - blob_bytes(&self.0)?.min(before)))
-    }
-
-    /// Removes snapshots without files, references to them, and blobs that no snapshot has; at last the folder, if nothing is
-    /// left of it.
-    fn tidy(&self) -> Result<()> {
-        let mut used = Vec::new();
-        for snapshot in entries(&self.0.join("snapshots"))? {
-            let files = entries(&snapshot)?;
-            if files.is_empty() {
-                fs::remove_dir(&snapshot).map_err(|error| Error::io(&snapshot, error))?;
-            }
-            used.extend(files.iter().filter_map(|file| fs::canonicalize(file).ok()));
-        }
-        if entries(&self.0.join("snapshots"))?.is_empty() {
-            return fs::remove_dir_all(&self.0).map_err(|error| Error::io(&self.0, error));
-        }
-        for reference in entries(&self.0.join("refs"))? {
-            let commit = fs::read_to_string(&reference).unwrap_or_default();
-            if !self.snapshot(commit.trim()).is_dir() {
-                fs::remove_file(&reference).map_err(|error| Error::io(&reference, error))?;
-            }
-        }
-        // Where snapshots have copies for want of links, all blobs may go.
-        for blob in entries(&self.0.join("blobs"))? {
-            let is_used = fs::canonicalize(&blob).is_ok_and(|blob| used.contains(&blob));
-            if !is_used {
-                fs::remove_file(&blob).map_err(|error| Error::io(&blob, error))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Bytes of a model's blobs.
-fn blob_bytes(model: &Path) -> Result<u64> {
-    let blobs = entries(&model.join("blobs"))?;
-    Ok(blobs.iter().filter_map(|blob| Some(fs::metadata(blob).ok()?.len())).sum())
 }
 
 #[cfg(unix)]
@@ -191,27 +125,27 @@ fn point(_relative: &Path, blob: &Path, path: &Path) -> io::Result<()> {
 
 /// Whether a snapshot has a configuration and all weights, or a whole GGUF file.
 fn is_complete(folder: &Path) -> bool {
+    has_safetensors(folder) || names(folder).is_ok_and(|names| has_whole_gguf(folder, &names, None))
+}
+
+fn has_safetensors(folder: &Path) -> bool {
     let shards = || -> Option<bool> {
         let index: serde_json::Value =
             serde_json::from_slice(&fs::read(folder.join("model.safetensors.index.json")).ok()?).ok()?;
         let mut files = index.get("weight_map")?.as_object()?.values();
         Some(files.all(|file| file.as_str().is_some_and(|file| folder.join(file).is_file())))
     };
-    let has_safetensors = || {
-        folder.join("config.json").is_file()
-            && shards().unwrap_or_else(|| folder.join("model.safetensors").is_file())
-    };
-    has_safetensors() || names(folder).is_ok_and(|names| has_whole_gguf(folder, &names, None))
+    folder.join("config.json").is_file()
+        && shards().unwrap_or_else(|| folder.join("model.safetensors").is_file())
 }
 
 /// What a snapshot's model is, and why this program does not run it, if it does not.
 fn kind(folder: &Path, files: &[String]) -> (String, Option<String>) {
     let gguf: Vec<&str> = files.iter().filter(|file| is_gguf(file)).map(String::as_str).collect();
     if !gguf.is_empty() && !files.iter().any(|file| file == "config.json") {
-        let mut which: Vec<&str> = gguf.iter().filter_map(|file| quantisation(file)).collect();
-        which.sort_unstable();
-        which.dedup();
-        return (format!("GGUF {}", which.join(" ")), Some(checkpoint::GGUF_PROBLEM.to_owned()));
+        let which = quantisations(&gguf);
+        let kind = if which.is_empty() { "GGUF".to_owned() } else { format!("GGUF {}", which.join(" ")) };
+        return (kind, Some(checkpoint::GGUF_PROBLEM.to_owned()));
     }
     let read = ModelFiles::folder(folder).and_then(|files| {
         let config = files.read("config.json")?;
@@ -221,7 +155,11 @@ fn kind(folder: &Path, files: &[String]) -> (String, Option<String>) {
         Ok((files, config)) => {
             let config: Option<serde_json::Value> =
                 config.and_then(|json| serde_json::from_slice(&json).ok());
-            let kind = config.and_then(|config| Some(config.get("model_type")?.as_str()?.to_owned()));
+            // It comes from elsewhere, and goes to a terminal.
+            let kind = config.and_then(|config| {
+                let kind = config.get("model_type")?.as_str()?.chars();
+                Some(kind.filter(|letter| !letter.is_control()).take(40).collect::<String>())
+            });
             (kind.unwrap_or_else(|| "unknown".into()), ModelConfig::from_files(&files).err().map(problem))
         }
         Err(error) => ("unknown".into(), Some(problem(error))),
@@ -272,7 +210,7 @@ pub(super) fn models(cache: &Path) -> Result<Vec<CachedModel>> {
 }
 
 /// What lies in a folder; nothing if there is none.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries
             .map(|entry| entry.map(|entry| entry.path()))
@@ -286,7 +224,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The names of what lies in a folder.
-fn names(folder: &Path) -> Result<Vec<String>> {
+pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
     let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(entries(folder)?.into_iter().filter_map(name).collect())
 }

@@ -19,7 +19,7 @@ pub(super) fn is_gguf(name: &str) -> bool {
 }
 
 /// Whether a GGUF file holds a vision tower and its projector, as the `mmproj` files of llama.cpp do.
-fn is_mmproj(name: &str) -> bool {
+pub(super) fn is_mmproj(name: &str) -> bool {
     name.to_ascii_lowercase().contains("mmproj")
 }
 
@@ -30,27 +30,38 @@ fn is_mmproj(name: &str) -> bool {
 /// [`Error::Argument`] if there are none, or no quantisation was named where there are several; with all that are there.
 pub(super) fn of_quantisation<'a>(name: &ModelName, names: &[&'a str]) -> Result<Vec<&'a str>> {
     let (towers, texts): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_mmproj(name));
-    let mut there: Vec<&str> = texts.iter().filter_map(|name| quantisation(name)).collect();
-    there.sort_unstable();
-    there.dedup();
+    let there = quantisations(names);
     let wanted = match (name.quantisation(), there.as_slice()) {
-        (Some(wanted), _) if there.iter().any(|which| which.eq_ignore_ascii_case(wanted)) => wanted,
-        (None, [only]) => only,
-        (found, _) => {
+        (Some(wanted), _) if there.iter().any(|which| which.eq_ignore_ascii_case(wanted)) => Some(wanted),
+        (None, [only]) => Some(*only),
+        // Names that do not say what is in them: one file can only be meant.
+        (None, []) if texts.len() == 1 => None,
+        (found, there) => {
             let model = name.whole();
             let choice: Vec<_> = there.iter().map(|which| format!("{model}:{which}")).collect();
-            let expected = format!("a quantisation that is there: {}", choice.join(", "));
-            return Err(Error::argument(
-                "NAME",
-                expected,
-                found.map_or_else(|| "none".into(), |q| format!(":{q}")),
-            ));
+            let expected = match choice.is_empty() {
+                true => "GGUF files whose names say their quantisation".to_owned(),
+                false => format!("a quantisation that is there: {}", choice.join(", ")),
+            };
+            let found = found.map_or_else(|| "none".into(), |which| format!(":{which}"));
+            return Err(Error::argument("NAME", expected, found));
         }
     };
-    let is_wanted = |name: &&str| quantisation(name).is_some_and(|which| which.eq_ignore_ascii_case(wanted));
+    let is_wanted = |name: &&str| {
+        wanted.is_none_or(|wanted| quantisation(name).is_some_and(|which| which.eq_ignore_ascii_case(wanted)))
+    };
     // A tower in 16 bits is small beside the rest, and the most exact that is usual.
     let tower = towers.iter().min_by_key(|name| !name.to_ascii_lowercase().contains("f16"));
     Ok(texts.into_iter().filter(is_wanted).chain(tower.copied()).collect())
+}
+
+/// The quantisations of the text models among GGUF files, each once.
+pub(super) fn quantisations<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let texts = names.iter().filter(|name| !is_mmproj(name));
+    let mut there: Vec<&str> = texts.filter_map(|name| quantisation(name)).collect();
+    there.sort_unstable();
+    there.dedup();
+    there
 }
 
 /// The quantisation in a GGUF file's name: what stands in front of its ending, as in `llava-v1.6.Q4_K_M.gguf` or
@@ -125,6 +136,9 @@ mod tests {
             assert!(message.contains("a/b:Q4_K_M, a/b:Q8_0"), "{message}");
         }
         assert_eq!(of_quantisation(&"a/b".parse()?, &names[..1])?, names[..1]);
+        assert_eq!(of_quantisation(&"a/b".parse()?, &["llava.gguf"])?, ["llava.gguf"]);
+        assert!(of_quantisation(&"a/b:Q4_0".parse()?, &["llava.gguf"]).is_err());
+        assert!(of_quantisation(&"a/b".parse()?, &["a.gguf", "b.gguf"]).is_err());
         Ok(())
     }
 }

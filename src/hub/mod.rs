@@ -15,7 +15,7 @@
 //! - `environment`: where cache, endpoint and token are, by the variables that the hub's tools know
 //! - `listing`: what files a repository has, as its server says, checked before anything is done with it
 //! - `transfer`: one file, resumed and tried again until it is whole and its checksum right
-//! - `cache`: folders of blobs, snapshots and references
+//! - `cache`: folders of blobs, snapshots and references; `remove`: what may go of them
 //! - `files`: which files of a repository are of use; `known`: models to begin with
 
 mod cache;
@@ -24,6 +24,7 @@ mod files;
 mod known;
 mod listing;
 mod name;
+mod remove;
 mod transfer;
 
 use std::{
@@ -159,7 +160,8 @@ impl Hub {
 
     /// The folder of a model that is in the cache whole, for [`Llava::builder`](crate::Llava::builder).
     pub fn find(&self, name: &ModelName) -> Option<PathBuf> {
-        Folder::new(&self.cache, name).complete_snapshot(name.revision(), name.quantisation())
+        // Without the network, what is there of another format is better than nothing: it is told what it is.
+        Folder::new(&self.cache, name).complete_snapshot(name, self.offline)
     }
 
     /// All models in the cache, by name.
@@ -178,8 +180,7 @@ impl Hub {
     ///
     /// [`Error::Model`] if it is not there, [`Error::Io`] if something cannot be removed.
     pub fn remove(&self, name: &ModelName) -> Result<u64> {
-        let is_whole = name.revision() == "main" && name.quantisation().is_none();
-        Folder::new(&self.cache, name).remove(name, is_whole)?.ok_or_else(|| {
+        Folder::new(&self.cache, name).remove(name)?.ok_or_else(|| {
             let problem = format!("is not in {}; `mustdrop models` lists what is", self.cache.display());
             Error::model(name.to_string(), problem)
         })

@@ -4,6 +4,9 @@ use std::{fmt, str::FromStr};
 
 use crate::error::{Error, Result};
 
+/// The revision where none is named.
+const MAIN: &str = "main";
+
 /// `organisation/name`, with `@revision` behind it, or `:quantisation` of a repository of GGUF files, as `:Q4_K_M`, or both;
 /// without one, the revision is `main`.
 ///
@@ -12,7 +15,7 @@ use crate::error::{Error, Result};
 pub struct ModelName {
     organisation: String,
     name: String,
-    revision: String,
+    revision: Option<String>,
     quantisation: Option<String>,
 }
 
@@ -29,7 +32,12 @@ impl ModelName {
 
     /// A branch, a tag or a commit.
     pub fn revision(&self) -> &str {
-        &self.revision
+        self.revision.as_deref().unwrap_or(MAIN)
+    }
+
+    /// Whether it says nothing about which revision or files.
+    pub(super) fn is_whole(&self) -> bool {
+        self.revision.is_none() && self.quantisation.is_none()
     }
 
     /// Which of a repository's GGUF files is meant, as `Q4_K_M`.
@@ -76,22 +84,26 @@ impl FromStr for ModelName {
             Some((text, quantisation)) => (text, Some(quantisation)),
             None => (text, None),
         };
-        let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (path, revision) = match text.split_once('@') {
+            Some((path, revision)) => (path, Some(revision)),
+            None => (text, None),
+        };
         let (organisation, name) = path.split_once('/').ok_or_else(invalid)?;
-        if ![organisation, name, revision].into_iter().chain(quantisation).all(is_plain) {
+        if ![organisation, name].into_iter().chain(revision).chain(quantisation).all(is_plain) {
             return Err(invalid());
         }
-        let [organisation, name, revision] = [organisation, name, revision].map(str::to_owned);
-        Ok(Self { organisation, name, revision, quantisation: quantisation.map(str::to_owned) })
+        let [revision, quantisation] = [revision, quantisation].map(|part| part.map(str::to_owned));
+        Ok(Self { organisation: organisation.into(), name: name.into(), revision, quantisation })
     }
 }
 
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.path())?;
-        if self.revision != "main" {
-            write!(f, "@{}", self.revision)?;
-        }
+        self.revision
+            .iter()
+            .filter(|revision| *revision != MAIN)
+            .try_for_each(|which| write!(f, "@{which}"))?;
         self.quantisation.iter().try_for_each(|which| write!(f, ":{which}"))
     }
 }

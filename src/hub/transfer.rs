@@ -157,7 +157,7 @@ impl Transfer {
                 error
                 @ (ureq::Error::BadUri(_) | ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed),
             ) => {
-                return Err(Error::io(url, io::Error::other(error)).into());
+                return Err(Error::model(name, format!("{url}: {error}")).into());
             }
             Err(error) => return Err(Failure::Passing(error.to_string(), None)),
         };
