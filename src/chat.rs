@@ -190,7 +190,7 @@ impl Chat {
         conversation.turns.clear();
         conversation.drawn = None;
         if let Some(shown) = shown {
-            conversation.pictures = vec![shown];
+            conversation.pictures = vec![Arc::new(shown)];
             conversation.forget();
         }
         let depth = conversation.llava.model.decoder.depth();

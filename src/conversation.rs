@@ -3,7 +3,7 @@
 mod judged;
 mod pictures;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use rand_chacha::ChaCha8Rng;
 
@@ -35,12 +35,14 @@ pub(crate) struct Conversation {
     pub llava: Llava,
     pub turns: Vec<Turn>,
     /// Every picture shown so far.
-    pub pictures: Vec<Shown>,
+    pub pictures: Vec<Arc<Shown>>,
     pub cache: KeyValueCache,
     /// What the rows of the cache stand for, in order.
     pub cached: Vec<Row>,
     /// Of each picture in the cache, which of its tokens filters dropped.
     dropped: Vec<Vec<bool>>,
+    /// How often the cache was emptied.
+    emptied: usize,
     /// Whether the pictures of the cache leave gaps where tokens did not enter.
     leaves_gaps: bool,
     /// Where the last answer's random numbers ended, and the seed that they began with.
@@ -55,7 +57,11 @@ pub(crate) struct Conversation {
 #[derive(Clone)]
 pub(crate) struct Before {
     turns: usize,
-    pictures: Vec<Shown>,
+    pictures: Vec<Arc<Shown>>,
+    /// How many of them the cache holds.
+    cached: usize,
+    /// How often the cache was emptied.
+    emptied: usize,
 }
 
 /// A prompt that went through the decoder.
@@ -76,6 +82,7 @@ impl Conversation {
             cache,
             cached: Vec::new(),
             dropped: Vec::new(),
+            emptied: 0,
             leaves_gaps: true,
             drawn: None,
             cancel: None,
@@ -94,7 +101,16 @@ impl Conversation {
 
     /// What the next question finds.
     pub fn before(&self) -> Before {
-        Before { turns: self.turns.len(), pictures: self.pictures.clone() }
+        Before {
+            turns: self.turns.len(),
+            pictures: self.pictures.clone(),
+            cached: self.cached_pictures(),
+            emptied: self.emptied,
+        }
+    }
+
+    fn cached_pictures(&self) -> usize {
+        self.cached.iter().filter(|row| matches!(row, Row::Vision { token: 0, .. })).count()
     }
 
     /// How many questions can be taken back.
@@ -125,6 +141,9 @@ impl Conversation {
         if found.pictures.len() < self.pictures.len() {
             // Another picture may get the number of one that goes; those that stay may have looked otherwise beside it.
             self.pictures = found.pictures;
+            self.forget();
+        } else if (found.cached, found.emptied) != (self.cached_pictures(), self.emptied) {
+            // It decided what is held of pictures.
             self.forget();
         }
         true
@@ -334,5 +353,6 @@ impl Conversation {
         self.cache = self.llava.model.decoder.new_cache();
         self.cached.clear();
         self.dropped.clear();
+        self.emptied += 1;
     }
 }

@@ -53,7 +53,6 @@ fn both_paths_say_the_same_of_pinned_pictures_and_nothing_of_others() {
     }
 }
 
-/// The look changes nothing: pinned answers are those of before, whichever layers hold all rows.
 #[test]
 fn what_is_missed_counts_the_tokens_that_the_report_says_were_dropped() {
     for (pruning, filters) in [(rules(64, Turns::Pin), 1), (Pruning::mustdrop(), 4)] {

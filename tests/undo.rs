@@ -1,7 +1,11 @@
 //! Questions taken back, instructions changed on the way, conversations taken up again: as if it had been so from the start.
 
 use crate::common::{MODEL, ON_ADAPTER, repository};
-use mustdrop::{Chat, Llava, Part, Pruning, drop::Keep, prompt::Role};
+use mustdrop::{
+    Chat, Llava, Part, Pruning,
+    drop::{Keep, Turns},
+    prompt::Role,
+};
 
 fn picture(name: &str) -> Part {
     Part::image_path(repository("models/picture-book").join(name)).expect("a sample picture")
@@ -105,4 +109,41 @@ fn a_conversation_taken_up_again_goes_on_as_it_would_have() {
         chat.resume(turns[2..].to_vec()).expect("as if that had not been tried");
         assert_eq!(ask(&mut chat, [Part::text(THIRD)]), third);
     }
+}
+
+/// What is kept of pictures that the undone question had computed is chosen by the one that takes its place.
+#[test]
+fn an_undone_question_leaves_no_choice_behind() {
+    let rules = |turns| {
+        let mut rules = Pruning::mustdrop().keep(Keep::Tokens(16));
+        rules.turns = turns;
+        rules
+    };
+    let parts = vec![picture("sample_1.png"), Part::text(FIRST)];
+    let said = [(Role::User, parts), (Role::Assistant, vec![Part::text("an elephant")])];
+    let kept = |chat: &mut Chat| {
+        let mut answer = chat.ask([Part::text(THIRD)]).expect("an answer");
+        answer.complete().expect("a complete answer");
+        let report = answer.report().pruning.clone().expect("a report");
+        report.pictures.into_iter().map(|picture| picture.kept).collect::<Vec<_>>()
+    };
+    let taken_up = || {
+        let mut chat = MODEL.chat().pruning(rules(Turns::Pin));
+        chat.resume(said.clone()).expect("what was said");
+        chat
+    };
+    let expected = kept(&mut taken_up());
+    assert!(!expected.is_empty());
+    let mut chat = taken_up();
+    ask(&mut chat, [Part::text(SECOND)]);
+    chat.undo();
+    assert_eq!(kept(&mut chat), expected, "after a conversation was taken up");
+    let mut chat = taken_up();
+    chat.set_pruning(Some(rules(Turns::Requery))).expect("rules");
+    ask(&mut chat, [Part::text(SECOND)]);
+    ask(&mut chat, [Part::text("is there a cow?")]);
+    chat.undo();
+    chat.undo();
+    chat.set_pruning(Some(rules(Turns::Pin))).expect("rules");
+    assert_eq!(kept(&mut chat), expected, "after questions that chose anew");
 }

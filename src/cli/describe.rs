@@ -15,8 +15,8 @@ use super::{
     pruning::PruningArguments, write_answer, write_whole,
 };
 use crate::{
-    Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report, checkpoint::SAMPLE,
-    image::Allowance,
+    Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report, StopReason,
+    checkpoint::SAMPLE, image::Allowance,
 };
 
 /// The question where none is given.
@@ -167,6 +167,9 @@ impl DescribeCommand {
             }
         }
         writeln!(io::stdout())?;
+        if let Some(why) = cut_short(answer.report()) {
+            say!("{why}");
+        }
         say!("{}", summary(answer.report()));
         Ok(())
     }
@@ -191,6 +194,18 @@ pub(super) fn spinner() -> ProgressBar {
     spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     spinner.enable_steady_tick(Duration::from_millis(120));
     spinner
+}
+
+/// What to say of an answer that a limit ended.
+pub(super) fn cut_short(report: &Report) -> Option<String> {
+    let tokens = report.new_tokens;
+    match report.stop? {
+        StopReason::MaxNewTokens => {
+            Some(format!("(cut after {tokens} tokens; --max-new-tokens allows more)"))
+        }
+        StopReason::ContextFull => Some("(cut: the model's context is full)".into()),
+        _ => None,
+    }
 }
 
 /// One line about what the answer cost.

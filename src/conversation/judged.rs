@@ -18,15 +18,15 @@ impl Conversation {
         });
         let judged = new.filter_map(|(picture, shown)| Some((picture, shown, shown.pruned.as_ref()?)));
         let vision = &self.llava.config.vision;
-        let (mut numbers, mut pictures) = (Vec::new(), Vec::new());
-        for (number, ((picture, shown, pruned), admitted)) in judged.zip(&filter.admitted).enumerate() {
+        let mut pictures = Vec::new();
+        for (index, ((number, shown, pruned), admitted)) in judged.zip(&filter.admitted).enumerate() {
             let seen = (&shown.shape, shown.placements.as_slice());
-            pictures.push(PictureReport::new(pruned, admitted, vision, seen, number, &filter.steps));
-            numbers.push(picture);
+            let report = PictureReport::new(pruned, admitted, vision, seen, index, &filter.steps);
+            pictures.push(PictureReport { number, ..report });
         }
-        for (number, report) in numbers.into_iter().zip(&pictures) {
-            self.dropped.resize(self.dropped.len().max(number + 1), Vec::new());
-            self.dropped[number] = dropped(report);
+        for report in &pictures {
+            self.dropped.resize(self.dropped.len().max(report.number + 1), Vec::new());
+            self.dropped[report.number] = dropped(report);
         }
         PruningReport::new(pictures, &self.llava.config, rows.len() - reused)
     }

@@ -91,7 +91,7 @@ impl Conversation {
             let Some(Alone { picture, pruning }) = changed.as_deref() else { continue };
             let shape = self.llava.config.picture_shape(picture.size(), alone);
             let rules = Look { pruning: pruning.as_ref(), ..rules };
-            self.pictures[index] = self.look(picture, shape, rules)?.0;
+            self.pictures[index] = Arc::new(self.look(picture, shape, rules)?.0);
             self.forget();
         }
         let mut cached = 0;
@@ -100,7 +100,7 @@ impl Conversation {
             if alone && self.llava.config.tiling.depends_on_others() {
                 shown.alone = Some(Arc::new(Alone { picture, pruning: rules.pruning.cloned() }));
             }
-            self.pictures.push(shown);
+            self.pictures.push(Arc::new(shown));
             cached += usize::from(is_cached);
         }
         Ok(cached)
@@ -195,7 +195,12 @@ impl Conversation {
     pub(super) fn admit_anew(&mut self, pruning: Option<&Pruning>) -> Result<()> {
         let Some(pruning) = pruning.filter(|pruning| pruning.turns == Turns::Requery) else { return Ok(()) };
         for shown in &mut self.pictures {
-            if let Some((tower, rules)) = shown.tower.as_mut().filter(|(_, rules)| rules != pruning) {
+            let has_others = |(_, rules): &(_, Pruning)| rules != pruning;
+            if !shown.tower.as_ref().is_some_and(has_others) {
+                continue;
+            }
+            let shown = Arc::make_mut(shown);
+            if let Some((tower, rules)) = &mut shown.tower {
                 let pruned = self.llava.model.admit(tower, pruning)?;
                 rules.clone_from(pruning);
                 shown.embeddings = pruned.features.clone();

@@ -16,7 +16,8 @@ use crate::kernel::{self, ReadBack};
 pub struct Share {
     /// Of the attention that its rows pay to the pictures of earlier questions, the share that goes to dropped tokens.
     pub attention: f64,
-    /// The share of those pictures' tokens that were dropped: what the attention would be if it made no difference.
+    /// The share of dropped tokens among those of them that entered the decoder: what the attention would be if it made no
+    /// difference.
     pub tokens: f64,
 }
 

@@ -73,6 +73,16 @@ impl Picture {
     /// As [`open`](Self::open).
     pub fn open_within(path: impl AsRef<Path>, max_pixels: u64) -> Result<Self> {
         let path = path.as_ref();
+        Self::decode_within(&Self::bytes_of(path)?, path.display().to_string(), max_pixels)
+    }
+
+    /// The bytes of a picture's file, as far as they are not too many; [`decode`](Self::decode) refuses more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Picture`] if the file is missing, no regular file, or cannot be read.
+    pub fn bytes_of(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+        let path = path.as_ref();
         let origin = path.display().to_string();
         let failed = |problem: String| Error::picture(origin.clone(), problem);
         let found = fs::metadata(path)
@@ -90,7 +100,7 @@ impl Picture {
         fs::File::open(path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
             .map_err(|error| failed(format!("cannot be read: {error}")))?;
-        Self::decode_within(&bytes, origin, max_pixels)
+        Ok(bytes)
     }
 
     /// Decodes the bytes of a PNG, JPEG or WebP file.

@@ -14,6 +14,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PictureReport {
+    /// Its number in the conversation, counted from 0.
+    pub number: usize,
     /// Patches along a side of the model's square.
     pub grid: usize,
     /// Side of the square that the patches cover, in pixels of the model's square.
@@ -110,6 +112,7 @@ impl PictureReport {
             tiles[shape.place(*patch).0].tokens += 1;
         }
         let mut report = Self {
+            number,
             grid: shape.grid,
             side: vision.covered_side(),
             placement: placements[0],

@@ -53,7 +53,7 @@ impl Terminal {
         command.env("TERM", "xterm-256color");
         command.env("COLORTERM", "truecolor");
         command.env("MUSTDROP_CACHE", folder);
-        command.env("XDG_STATE_HOME", folder);
+        command.env("MUSTDROP_STATE", folder);
         for (name, value) in variables {
             command.env(name, value);
         }

@@ -35,8 +35,13 @@ pub(super) fn pictures(line: &str) -> (Vec<PathBuf>, &str) {
 }
 
 fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)) && path.is_file()
+    is_named_as_picture(path) && path.is_file()
+}
+
+/// Whether a name ends as those of pictures do.
+pub(super) fn is_named_as_picture(path: impl AsRef<Path>) -> bool {
+    let ending = path.as_ref().extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending))
 }
 
 /// The first word of a line as a path, and what stands behind it.
@@ -65,8 +70,8 @@ fn address(text: &str) -> Option<PathBuf> {
     let path = path.strip_prefix("localhost").unwrap_or(path);
     let path = percent_decode_str(path).decode_utf8().ok()?;
     // file:///C:/photo.png
-    let is_drive = cfg!(windows) && path.chars().nth(2) == Some(':');
-    Some(path[usize::from(is_drive)..].into())
+    let drive = path.strip_prefix('/').filter(|path| cfg!(windows) && path.chars().nth(1) == Some(':'));
+    Some(drive.unwrap_or(&path).into())
 }
 
 /// The path with `~` replaced by the home folder, as a shell does.

@@ -1,12 +1,18 @@
 //! How a line is typed: completion, several lines, history.
 
-use std::{borrow::Cow, fs, path::PathBuf};
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    env, fs,
+    io::{self, BufRead, IsTerminal},
+    path::PathBuf,
+};
 
 use rustyline::{
     CompletionType, Config, Context, Helper,
     completion::{Completer, FilenameCompleter, Pair},
     error::ReadlineError,
-    highlight::Highlighter,
+    highlight::{CmdKind, Highlighter},
     hint::Hinter,
     history::FileHistory,
     validate::{ValidationContext, ValidationResult, Validator},
@@ -39,9 +45,8 @@ impl Editor {
     pub fn new() -> anyhow::Result<Self> {
         let config = Config::builder().completion_type(CompletionType::List).build();
         let mut lines = rustyline::Editor::with_config(config)?;
-        lines.set_helper(Some(Comfort(FilenameCompleter::new())));
-        let folder = dirs::state_dir().or_else(dirs::data_local_dir).map(|folder| folder.join("mustdrop"));
-        let history = folder.filter(|folder| fs::create_dir_all(folder).is_ok());
+        lines.set_helper(Some(Comfort { files: FilenameCompleter::new(), is_empty: Cell::new(true) }));
+        let history = state_folder().filter(|folder| fs::create_dir_all(folder).is_ok());
         let history = history.map(|folder| folder.join("chat_history"));
         if let Some(file) = &history {
             // The first time, there is none.
@@ -52,16 +57,28 @@ impl Editor {
 
     /// The next line, or several that are one.
     pub fn read(&mut self) -> anyhow::Result<Input> {
+        if !io::stdin().is_terminal() {
+            return read_plain();
+        }
+        let comfort = self.lines.helper();
+        comfort.iter().for_each(|comfort| comfort.is_empty.set(true));
         match self.lines.readline(PROMPT) {
             Ok(line) => {
                 // A line that cannot be kept is no reason to stop.
                 let _ = self.lines.add_history_entry(line.as_str());
                 Ok(Input::Line(joined(&line)))
             }
+            // What was half typed is all that goes.
+            Err(ReadlineError::Interrupted) if !self.is_empty() => Ok(Input::Line(String::new())),
             Err(ReadlineError::Interrupted) => Ok(Input::Interrupt),
             Err(ReadlineError::Eof) => Ok(Input::End),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether nothing was typed.
+    fn is_empty(&self) -> bool {
+        self.lines.helper().is_none_or(|comfort| comfort.is_empty.get())
     }
 
     /// Writes what was typed to its file.
@@ -70,6 +87,31 @@ impl Editor {
             // A comfort.
             let _ = self.lines.save_history(file);
         }
+    }
+}
+
+/// The user's folder for what programs remember: `$MUSTDROP_STATE`, or `mustdrop` in the system's.
+fn state_folder() -> Option<PathBuf> {
+    let given = env::var_os("MUSTDROP_STATE").filter(|folder| !folder.is_empty());
+    let system = || Some(dirs::state_dir().or_else(dirs::data_local_dir)?.join("mustdrop"));
+    given.map(PathBuf::from).or_else(system)
+}
+
+/// The same as a terminal's line from a file or a pipe, which may end within one.
+fn read_plain() -> anyhow::Result<Input> {
+    let mut typed = String::new();
+    loop {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_until(b'\n', &mut bytes)?;
+        if bytes.is_empty() && typed.is_empty() {
+            return Ok(Input::End);
+        }
+        let line = String::from_utf8_lossy(&bytes);
+        typed += line.trim_end_matches(['\n', '\r']);
+        if bytes.is_empty() || !goes_on(&typed) {
+            return Ok(Input::Line(joined(&typed)));
+        }
+        typed.push('\n');
     }
 }
 
@@ -90,7 +132,11 @@ fn goes_on(typed: &str) -> bool {
 }
 
 /// What the editor knows of this program.
-struct Comfort(FilenameCompleter);
+struct Comfort {
+    files: FilenameCompleter,
+    /// Whether the line that is typed has nothing in it.
+    is_empty: Cell<bool>,
+}
 
 impl Completer for Comfort {
     type Candidate = Pair;
@@ -107,7 +153,7 @@ impl Completer for Comfort {
             return match beginning_with(typed, &names) {
                 // A path from the root begins as a command does.
                 found if typed.starts_with('/') && !found.is_empty() => Ok((0, found)),
-                _ => self.0.complete(line, position, context),
+                _ => self.files.complete(line, position, context),
             };
         };
         let start = position - argument.trim_start().len();
@@ -115,7 +161,7 @@ impl Completer for Comfort {
             "/policy" => PolicyName::ALL.iter().map(|policy| policy.as_str()).collect(),
             "/turns" => Turns::ALL.iter().map(|turns| turns.as_str()).collect(),
             "/keep" => vec!["off"],
-            _ => return self.0.complete(line, position, context),
+            _ => return self.files.complete(line, position, context),
         };
         Ok((start, beginning_with(argument.trim_start(), &names)))
     }
@@ -140,8 +186,15 @@ impl Hinter for Comfort {
 }
 
 impl Highlighter for Comfort {
+    /// Changes nothing, but sees every change.
     fn highlight<'l>(&self, line: &'l str, _position: usize) -> Cow<'l, str> {
+        self.is_empty.set(line.is_empty());
         line.into()
+    }
+
+    fn highlight_char(&self, line: &str, _position: usize, _kind: CmdKind) -> bool {
+        self.is_empty.set(line.is_empty());
+        false
     }
 }
 

@@ -6,12 +6,8 @@ use super::dropped::{self, file};
 
 /// The commands: name, arguments, what it does.
 pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
-    (
-        "/image",
-        "FILE",
-        "show a picture with the next question; a path dragged into the terminal does the same",
-    ),
-    ("/keep", "N|P%|off", "keep so many vision tokens of the pictures shown from now on"),
+    ("/image", "FILE|off", "show a picture with the next question, as a path alone does; off: none"),
+    ("/keep", "N|P%|off", "keep so many tokens of pictures shown from now on (/turns requery: of all)"),
     ("/policy", "NAME", "who chooses them: mustdrop, random, pool and others"),
     ("/turns", "pin|requery", "dropped tokens stay dropped, or each question chooses anew"),
     ("/overlay", "[FILE]", "show what was kept of the picture shown last, or draw it (PNG)"),
@@ -20,7 +16,7 @@ pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("/retry", "", "ask the last question once more"),
     ("/undo", "", "take back the last question and its answer"),
     ("/save", "FILE", "write the conversation, for `mustdrop chat --load FILE`"),
-    ("/clear", "", "forget the conversation"),
+    ("/clear", "", "forget the conversation, but for the instructions"),
     ("/help", "", "this list"),
     ("/quit", "", "leave, as do Ctrl-D and a second Ctrl-C; the first stops an answer"),
 ];
@@ -41,6 +37,8 @@ pub(super) enum Line<'a> {
     /// Pictures to show, and what to ask about them at once, which may be nothing.
     Pictures(Vec<PathBuf>, &'a str),
     Question(&'a str),
+    /// No picture is to be shown with the next question.
+    NoPictures,
     Keep(&'a str),
     Policy(&'a str),
     Turns(&'a str),
@@ -75,7 +73,11 @@ impl<'a> Line<'a> {
             "/quit" => Self::Quit,
             "/overlay" => Self::Overlay((!rest.is_empty()).then(|| file(rest))),
             name if rest.is_empty() => Self::Incomplete(name, arguments),
-            "/image" => Self::Pictures(vec![file(rest)], ""),
+            "/image" if rest == "off" => Self::NoPictures,
+            "/image" => match dropped::pictures(rest) {
+                (pictures, question) if !pictures.is_empty() => Self::Pictures(pictures, question),
+                _ => Self::Pictures(vec![file(rest)], ""),
+            },
             "/keep" => Self::Keep(rest),
             "/policy" => Self::Policy(rest),
             "/turns" => Self::Turns(rest),
@@ -96,6 +98,8 @@ impl<'a> Line<'a> {
             // A path from the root is no command: that it leads nowhere is said when it is opened.
             _ if word.starts_with('/') && word[1..].contains('/') => Self::Pictures(vec![file(line)], ""),
             _ if word.starts_with('/') => Self::Unknown(word),
+            // Nobody asks by a picture's name alone: it leads nowhere.
+            _ if dropped::is_named_as_picture(word) => Self::Pictures(vec![file(word)], ""),
             _ => Self::Question(line),
         }
     }
@@ -115,6 +119,8 @@ mod tests {
         assert_eq!(Line::parse("/save"), Line::Incomplete("/save", "FILE"));
         assert_eq!(Line::parse("/dance"), Line::Unknown("/dance"));
         assert_eq!(Line::parse("/no/where.png"), Line::Pictures(vec!["/no/where.png".into()], ""));
+        assert_eq!(Line::parse("nope.png what?"), Line::Pictures(vec!["nope.png".into()], ""));
+        assert_eq!(Line::parse("/image off"), Line::NoPictures);
         assert_eq!(Line::parse("what is /keep?"), Line::Question("what is /keep?"));
         assert_eq!(Line::parse(" \n "), Line::Nothing);
         assert!(COMMANDS.iter().all(|(name, ..)| !matches!(Line::parse(name), Line::Unknown(_))));

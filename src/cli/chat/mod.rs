@@ -2,7 +2,7 @@
 //!
 //! - `line`: what a line means; `dropped`: paths in it, as terminals write them
 //! - `editor`: how a line is typed: completion, several lines, history
-//! - `session`: the conversation, and what commands do to it
+//! - `session`: the conversation, and what commands do to it; `rules`: what it drops
 //! - `saved`: a conversation in a file
 //! - `display`: pictures in the terminal; `escape`: what terminals are sent for them
 
@@ -11,6 +11,7 @@ mod dropped;
 mod editor;
 mod escape;
 mod line;
+mod rules;
 mod saved;
 mod session;
 
@@ -21,8 +22,9 @@ use clap::Args;
 use self::{
     display::{Display, Pictures},
     editor::Editor,
+    rules::Rules,
     saved::Photo,
-    session::{Rules, Session},
+    session::Session,
 };
 use super::{
     describe::spinner, generation::GenerationArguments, interrupt::Interrupts, model::ModelArguments,
@@ -67,8 +69,8 @@ pub struct ChatCommand {
 impl ChatCommand {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         // Files first: a wrong path is said before seconds are spent on the model.
+        let loaded = self.load.as_deref().map(saved::load).transpose()?;
         let mut allowance = Allowance::default();
-        let loaded = self.load.as_deref().map(|path| saved::load(path, &mut allowance)).transpose()?;
         let open = |path: &PathBuf| Photo::open(path, &mut allowance);
         let waiting = self.pictures.iter().map(open).collect::<crate::Result<Vec<_>>>()?;
         let pruning = self.pruning.pruning(self.generation.seed)?;
@@ -86,15 +88,16 @@ impl ChatCommand {
         let rules = Rules::new(pruning, self.generation.seed);
         let name = self.model.name();
         let mut session = Session::new(chat, name, rules, Display::new(self.show), interrupts)?;
-        if let Some((system, exchanges)) = loaded {
+        if let Some(loaded) = loaded {
             spinner.set_message("looking at the pictures");
-            let questions = exchanges.len();
-            session.resume(system, exchanges)?;
-            spinner.suspend(|| say!("{questions} questions and their answers are back"));
+            let (count, model) = (loaded.exchanges.len(), loaded.model.clone());
+            session.resume(loaded)?;
+            let questions = if count == 1 { "question" } else { "questions" };
+            spinner.suspend(|| say!("{count} {questions} and what {model} answered are back"));
         }
         spinner.finish_and_clear();
         if let Some(text) = &self.system {
-            session.instruct(text);
+            session.instruct(Some(text.clone()));
         }
         for photo in waiting {
             session.show(photo);

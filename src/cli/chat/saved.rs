@@ -66,8 +66,8 @@ struct SavedPicture {
 impl Photo {
     /// The picture in a file.
     pub fn open(path: &Path, allowance: &mut Allowance) -> crate::Result<Self> {
-        let picture = allowance.open(path)?;
-        let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
+        let bytes = Picture::bytes_of(path)?;
+        let picture = allowance.decode(&bytes, path.display().to_string())?;
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { picture, path: path.to_owned(), sha256 })
     }
@@ -92,7 +92,7 @@ pub(super) fn save(
     model: &str,
     system: Option<&str>,
     exchanges: &[Exchange],
-) -> anyhow::Result<()> {
+) -> crate::Result<()> {
     let picture = |photo: &Photo| SavedPicture {
         // From wherever it is read.
         path: fs::canonicalize(&photo.path).unwrap_or_else(|_| photo.path.clone()),
@@ -109,39 +109,62 @@ pub(super) fn save(
         system: system.map(str::to_owned),
         turns: exchanges.iter().map(turn).collect(),
     };
-    let json = serde_json::to_string_pretty(&saved)? + "\n";
-    Ok(write_whole("/save", path, json.as_bytes())?)
+    let json = serde_json::to_string_pretty(&saved)
+        .map_err(|error| Error::argument("/save", "pictures whose paths are text", error.to_string()))?;
+    if path.is_file() && read(path).is_err() {
+        let found = format!("{}, which is something else", path.display());
+        return Err(Error::argument("/save", "a new file, or one that /save wrote", found));
+    }
+    write_whole("/save", path, (json + "\n").as_bytes())
 }
 
-/// Reads a conversation with its pictures: instructions, and what was asked.
-pub(super) fn load(path: &Path, allowance: &mut Allowance) -> crate::Result<(Option<String>, Vec<Exchange>)> {
+/// Reads a conversation without its pictures.
+fn read(path: &Path) -> crate::Result<Saved> {
     let refuse = |found: String| {
         Error::argument("--load", "a conversation that /save wrote", format!("{}: {found}", path.display()))
     };
     let found = fs::metadata(path).map_err(|error| Error::io(path, error))?;
-    if !found.is_file() || found.len() > MOST_BYTES {
-        return Err(refuse(format!("no file of at most {} MiB", MOST_BYTES >> 20)));
+    if !found.is_file() {
+        return Err(refuse("no file".into()));
     }
-    let text = fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    let saved: Saved = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    if found.len() > MOST_BYTES {
+        return Err(refuse(format!("more than {} MiB", MOST_BYTES >> 20)));
+    }
+    let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
+    let saved: Saved = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
     if saved.mustdrop != VERSION {
-        return Err(refuse(format!(
-            "version {} of the format, where this program knows {VERSION}",
-            saved.mustdrop
-        )));
+        let found = format!("version {} of the format, where this program knows {VERSION}", saved.mustdrop);
+        return Err(refuse(found));
     }
+    Ok(saved)
+}
+
+/// A conversation that was read.
+pub(super) struct Loaded {
+    /// What the model was called.
+    pub model: String,
+    pub system: Option<String>,
+    pub exchanges: Vec<Exchange>,
+}
+
+/// Reads a conversation with its pictures.
+pub(super) fn load(path: &Path) -> crate::Result<Loaded> {
+    let saved = read(path)?;
     let mut exchanges = Vec::with_capacity(saved.turns.len());
     for SavedTurn { pictures, question, answer } in saved.turns {
+        // Together, as when they were asked about.
+        let mut allowance = Allowance::default();
         let mut photos = Vec::with_capacity(pictures.len());
         for SavedPicture { path, sha256 } in pictures {
-            let photo = Photo::open(&path, allowance)?;
+            let refuse =
+                |found: String| Error::argument("--load", "the pictures that were talked about", found);
+            let photo = Photo::open(&path, &mut allowance).map_err(|error| refuse(error.to_string()))?;
             if photo.sha256 != sha256 {
-                let found = format!("{}, which has changed since", path.display());
-                return Err(Error::argument("--load", "the pictures that were talked about", found));
+                return Err(refuse(format!("{}, which has changed since", path.display())));
             }
             photos.push(photo);
         }
         exchanges.push(Exchange { photos, question, answer });
     }
-    Ok((saved.system, exchanges))
+    Ok(Loaded { model: saved.model, system: saved.system, exchanges })
 }

@@ -1,7 +1,7 @@
 //! The conversation, and what commands do to it.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -10,12 +10,17 @@ use super::{
     display::Display,
     editor::{Editor, Input},
     line::{self, Line},
-    saved::{self, Exchange, Photo},
+    rules::Rules,
+    saved::{self, Exchange, Loaded, Photo},
 };
 use crate::{
-    Chat, Error, Event, Picture, Pruning, Report,
-    cli::{describe::summary, interrupt::Interrupts, not_over_an_input, write_answer, write_whole},
-    drop::{PolicyName, Turns, missed::Share},
+    Chat, Error, Event, Picture, Report,
+    cli::{
+        describe::{cut_short, summary},
+        interrupt::Interrupts,
+        not_over_an_input, with_visible_controls, write_answer, write_whole,
+    },
+    drop::{Turns, missed::Share},
     image::Allowance,
     memory::MemorySize,
     report::PruningReport,
@@ -23,49 +28,6 @@ use crate::{
 
 /// The exit code of a program that Ctrl-C ends.
 const INTERRUPTED: u8 = 130;
-
-/// What is dropped, and what would be.
-#[derive(Debug, Clone)]
-pub(super) struct Rules {
-    rules: Pruning,
-    is_on: bool,
-}
-
-impl Rules {
-    /// These rules, or MustDrop's, once there is a budget.
-    pub fn new(given: Option<Pruning>, seed: u64) -> Self {
-        let is_on = given.is_some();
-        let rules = given.unwrap_or_else(|| {
-            let mut rules = Pruning::mustdrop();
-            rules.seed = seed;
-            rules
-        });
-        Self { rules, is_on }
-    }
-
-    /// What the conversation goes by.
-    fn pruning(&self) -> Option<Pruning> {
-        match self.rules.turns {
-            _ if self.is_on => Some(self.rules.clone()),
-            // What an earlier budget kept out is to come back.
-            Turns::Requery => {
-                let mut everything = Pruning::policy(PolicyName::None);
-                everything.turns = Turns::Requery;
-                Some(everything)
-            }
-            _ => None,
-        }
-    }
-
-    fn describe(&self) -> String {
-        let Pruning { policy, keep, turns, .. } = &self.rules;
-        match (self.is_on, keep) {
-            (false, _) => "everything is kept of pictures shown from now on".into(),
-            (true, Some(keep)) => format!("--policy {policy} --keep {keep} --turns {turns}"),
-            (true, None) => format!("--policy {policy} --turns {turns}"),
-        }
-    }
-}
 
 /// A conversation and what its commands need to know.
 pub(super) struct Session {
@@ -100,24 +62,30 @@ impl Session {
     }
 
     /// Goes on with an earlier conversation.
-    pub fn resume(&mut self, system: Option<String>, exchanges: Vec<Exchange>) -> crate::Result<()> {
-        self.chat.resume(exchanges.iter().flat_map(Exchange::turns))?;
-        self.files
-            .extend(exchanges.iter().flat_map(|exchange| &exchange.photos).map(|photo| photo.path.clone()));
+    pub fn resume(&mut self, Loaded { system, exchanges, .. }: Loaded) -> crate::Result<()> {
+        let photos = exchanges.iter().flat_map(|exchange| &exchange.photos);
+        self.files.extend(photos.map(|photo| photo.path.clone()));
         self.reports = vec![None; exchanges.len()];
-        self.exchanges = exchanges;
-        self.system = system;
-        self.chat.instruct(self.system.clone());
-        Ok(())
+        (self.exchanges, self.system) = (exchanges, system);
+        self.take_up()
     }
 
-    /// Reads and answers line by line, to the end of the input.
+    /// Has the model take up all that was said under the rules of now.
+    fn take_up(&mut self) -> crate::Result<()> {
+        self.chat.clear();
+        self.chat.instruct(self.system.clone());
+        self.chat.resume(self.exchanges.iter().flat_map(Exchange::turns))
+    }
+
+    /// Reads and answers line by line, to the end of the input; the exit code is that of the first line that failed, unless
+    /// somebody sits at a terminal, who saw it.
     pub fn run(&mut self, editor: &mut Editor) -> anyhow::Result<ExitCode> {
-        let mut is_warned = false;
+        let is_script = !io::stdin().is_terminal();
+        let (mut is_warned, mut first_failure) = (false, 0);
         loop {
             let line = match editor.read()? {
                 Input::Line(line) => line,
-                Input::End => return Ok(ExitCode::SUCCESS),
+                Input::End => break,
                 Input::Interrupt if is_warned => return Ok(ExitCode::from(INTERRUPTED)),
                 Input::Interrupt => {
                     say!("(Ctrl-C once more leaves)");
@@ -126,19 +94,27 @@ impl Session {
                 }
             };
             is_warned = false;
-            match Line::parse(&line) {
-                Line::Quit => return Ok(ExitCode::SUCCESS),
-                line => {
-                    if let Err(error) = self.execute(line) {
-                        match error.downcast_ref::<Error>() {
-                            // The conversation goes on, unless nobody reads its answers any more.
-                            Some(error) => say!("error: {error}"),
-                            None => return Err(error),
-                        }
-                    }
-                }
+            let line = Line::parse(&line);
+            if line == Line::Quit {
+                break;
+            }
+            let Err(error) = self.execute(line) else { continue };
+            let Some(known) = error.downcast_ref::<Error>() else {
+                // The conversation goes on, unless nobody reads its answers any more.
+                return Err(error);
+            };
+            match known {
+                Error::Cancelled => say!("(stopped)"),
+                known => say!("error: {}", with_visible_controls(&known.to_string())),
+            }
+            if matches!(known, Error::Context { .. }) {
+                say!("(/undo takes the last question back, /image off what waits, /clear forgets all)");
+            }
+            if is_script && first_failure == 0 {
+                first_failure = known.exit_code();
             }
         }
+        Ok(ExitCode::from(first_failure))
     }
 
     fn execute(&mut self, line: Line) -> anyhow::Result<()> {
@@ -146,9 +122,16 @@ impl Session {
             Line::Nothing | Line::Quit => {}
             Line::Help => say!("{}", line::help()),
             Line::Incomplete(name, arguments) => {
-                say!("error: {name}: expected {arguments} behind it; /help lists the commands");
+                let expected = format!("{arguments} behind it (/help lists the commands)");
+                return Err(Error::argument(name, expected, "nothing").into());
             }
-            Line::Unknown(word) => say!("error: {word} is no command; /help lists them"),
+            Line::Unknown(word) => {
+                return Err(Error::argument("a command", "one of those that /help lists", word).into());
+            }
+            Line::NoPictures => {
+                let count = self.waiting.drain(..).count();
+                say!("{count} pictures that waited are gone");
+            }
             Line::Pictures(paths, question) => {
                 for path in paths {
                     let mut allowance = Allowance::default();
@@ -168,32 +151,38 @@ impl Session {
                 self.go_by(rules)?;
             }
             Line::Policy(name) => {
-                let Pruning { keep, turns, seed, .. } = self.rules.rules;
-                let mut rules = Pruning::policy(name.parse()?);
-                (rules.keep, rules.turns, rules.seed) = (keep, turns, seed);
-                self.go_by(Rules { rules, is_on: true })?;
+                let mut rules = self.rules.clone();
+                rules.rules.policy = name.parse()?;
+                self.go_by(rules)?;
             }
             Line::Turns(name) => {
                 let mut rules = self.rules.clone();
                 rules.rules.turns = name.parse()?;
+                let chooses_anew =
+                    rules.rules.turns == Turns::Requery && self.rules.rules.turns != Turns::Requery;
                 self.go_by(rules)?;
+                // What is chosen from anew has to be there: pictures are looked at once more.
+                if chooses_anew && !self.exchanges.is_empty() {
+                    self.take_up()?;
+                }
             }
             Line::Overlay(path) => self.overlay(path.as_deref())?,
             Line::Stats => match self.reports.last().and_then(Option::as_ref) {
                 Some(report) => say!("{}\n{}", summary(report), memory(report)),
-                None => say!("nothing was asked yet"),
+                None => say!("no answer was made here yet"),
             },
-            Line::System(text) => self.instruct(text),
+            Line::System(text) => self.instruct((text != "off").then(|| text.to_owned())),
             Line::Retry => self.retry()?,
             Line::Undo => self.undo(),
             Line::Save(path) => {
                 not_over_an_input("/save", &path, &self.files)?;
                 saved::save(&path, &self.model, self.system.as_deref(), &self.exchanges)?;
+                say!("saved, with {} questions: {}", self.exchanges.len(), path.display());
             }
             Line::Clear => {
-                self.chat.clear();
-                (self.system, self.waiting) = (None, Vec::new());
-                (self.exchanges, self.reports) = (Vec::new(), Vec::new());
+                (self.waiting, self.exchanges, self.reports) = (Vec::new(), Vec::new(), Vec::new());
+                self.take_up()?;
+                say!("forgotten{}", if self.system.is_some() { ", but for the instructions" } else { "" });
             }
             Line::Question(question) => self.ask(question)?,
         }
@@ -210,8 +199,12 @@ impl Session {
     }
 
     /// Puts instructions in front of the conversation, or takes them away.
-    pub fn instruct(&mut self, text: &str) {
-        self.system = (text != "off").then(|| text.to_owned());
+    pub fn instruct(&mut self, text: Option<String>) {
+        say!(
+            "{}",
+            if text.is_some() { "instructions stand in front of all from now on" } else { "no instructions" }
+        );
+        self.system = text;
         self.chat.instruct(self.system.clone());
     }
 
@@ -229,9 +222,11 @@ impl Session {
             (!report.pictures.is_empty()).then_some((index, report))
         });
         let (index, report) = judged?;
-        // Where earlier pictures had to be computed again, they come first.
-        let photo = self.exchanges[..=index].iter().flat_map(|exchange| &exchange.photos).next_back()?;
-        Some((&photo.picture, report, report.pictures.len() - 1))
+        let mut photos = self.exchanges[..=index].iter().flat_map(|exchange| &exchange.photos);
+        let number = report.pictures.len() - 1;
+        // Pictures that were shown without a budget are in no report.
+        let photo = photos.nth(report.pictures[number].number)?;
+        Some((&photo.picture, report, number))
     }
 
     fn overlay(&self, path: Option<&Path>) -> anyhow::Result<()> {
@@ -246,6 +241,7 @@ impl Session {
         if let Some(path) = path {
             not_over_an_input("/overlay", path, &self.files)?;
             write_whole("/overlay", path, &drawn.to_png()?)?;
+            say!("drawn: {}", path.display());
         }
         if !self.display.show(&drawn) && path.is_none() {
             let found = "no terminal that shows pictures";
@@ -270,17 +266,27 @@ impl Session {
     /// Takes back the last question; its pictures wait for another one.
     fn undo(&mut self) {
         let Some(exchange) = self.take_back() else { return };
-        say!("taken back: {}", exchange.question);
+        say!("taken back: {}", with_visible_controls(&exchange.question));
         if !exchange.photos.is_empty() {
-            say!("its pictures are shown with the next question ({})", exchange.photos.len());
+            self.waiting.splice(..0, exchange.photos);
+            say!("pictures shown with the next question: {} (/image off: none)", self.waiting.len());
         }
-        self.waiting.splice(..0, exchange.photos);
     }
 
+    /// Asks the last question once more; if that fails, all is as it was.
     fn retry(&mut self) -> anyhow::Result<()> {
+        let report = self.reports.last().cloned().flatten();
         let Some(exchange) = self.take_back() else { return Ok(()) };
-        let later = std::mem::replace(&mut self.waiting, exchange.photos);
+        say!("asked once more: {}", with_visible_controls(&exchange.question));
+        let later = std::mem::replace(&mut self.waiting, exchange.photos.clone());
+        let before = self.exchanges.len();
         let asked = self.ask(&exchange.question);
+        if self.exchanges.len() == before {
+            self.waiting.clear();
+            self.chat.resume(exchange.turns())?;
+            self.exchanges.push(exchange);
+            self.reports.push(report);
+        }
         self.waiting.extend(later);
         asked
     }
@@ -290,14 +296,15 @@ impl Session {
         let mut exchange =
             Exchange { photos: self.waiting.clone(), question: question.to_owned(), answer: String::new() };
         self.interrupts.clear();
-        let mut answer = match self.chat.ask(exchange.parts()) {
-            Err(Error::Cancelled) => {
-                self.interrupts.clear();
-                say!("(stopped)");
-                return Ok(());
+        let asked = self.chat.ask(exchange.parts());
+        if asked.is_err() {
+            self.interrupts.clear();
+            // One line for each question, where lines are counted.
+            if !io::stdout().is_terminal() {
+                writeln!(io::stdout())?;
             }
-            asked => asked?,
-        };
+        }
+        let mut answer = asked?;
         self.waiting.clear();
         let mut failed = None;
         let mut stopped = self.interrupts.happened();
@@ -312,19 +319,22 @@ impl Session {
             stopped = self.interrupts.happened();
         }
         exchange.answer = answer.text().to_owned();
+        let cut = cut_short(answer.report());
         let missed = answer.report().missed.filter(Share::is_most);
         // What was said until then stays, whatever ended it.
         self.reports.push(Some(answer.report().clone()));
         drop(answer);
         self.exchanges.push(exchange);
         writeln!(io::stdout())?;
+        cut.into_iter().for_each(|why| say!("{why}"));
         if stopped {
             self.interrupts.clear();
-            say!("(stopped)");
+            failed = Some(Error::Cancelled);
         }
         if let Some(share) = missed {
             say!(
-                "(this question attends mainly to what earlier ones dropped, {:.0} %: /turns requery has each choose anew)",
+                "(this question attends mainly to tokens that filters dropped for earlier ones, {:.0} %: /turns requery has each \
+                 choose anew)",
                 100.0 * share.attention
             );
         }
@@ -340,7 +350,7 @@ fn memory(report: &Report) -> String {
     let missed = report.missed.map_or_else(String::new, |share| {
         let [attention, tokens] = [share.attention, share.tokens].map(|share| 100.0 * share);
         format!(
-            "; {attention:.0} % of its attention to the pictures went to the {tokens:.0} % that were dropped"
+            "; {attention:.0} % of its attention to their tokens went to the {tokens:.0} % that filters dropped"
         )
     });
     format!(
