@@ -85,17 +85,19 @@ fn commands_names_and_paths_are_completed_and_lines_joined() {
     terminal.press(&format!("/image {}/a\t\r", folder.path().display()));
     let screen = terminal.prompt(2);
     assert!(screen.contains("pixels, shown with the next question"), "{screen}");
-    terminal.enter("/keep 64");
-    terminal.prompt(3);
+    // What comes while nobody reads is not lost.
+    terminal.press("/keep 32\r/keep 64\r");
+    let screen = terminal.prompt(4);
+    assert!(screen.contains("--keep 32 ") && screen.contains("--keep 64 "), "{screen}");
     // Fenced lines are one question, in which Return ends nothing.
     terminal.enter("\"\"\"");
     terminal.enter("is there");
     terminal.enter("a spider?\"\"\"");
-    let screen = terminal.prompt(4);
+    let screen = terminal.prompt(5);
     assert!(!screen.contains("error"), "{screen}");
     let file = folder.path().join("talk.json");
     terminal.enter(&format!("/save {}", file.display()));
-    terminal.prompt(5);
+    terminal.prompt(6);
     terminal.press("\x04");
     assert!(terminal.end().success());
     let saved = fs::read_to_string(&file).expect("a file");
