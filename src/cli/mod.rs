@@ -25,6 +25,7 @@ mod interrupt;
 mod model;
 #[cfg(feature = "hub")]
 mod models;
+mod named;
 mod pixels;
 mod plan;
 mod prompt;

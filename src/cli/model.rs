@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::named::named;
 #[cfg(feature = "hub")]
 pub(super) use super::pull::locate;
 use crate::{
@@ -37,7 +38,7 @@ pub struct ModelArguments {
     device: DeviceSelect,
 
     /// Precision of the weights: f32, f16, q8 or q4; auto takes the first of these that fits the memory
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, value_parser = named::<WeightFormat>(["auto", "f32", "f16", "q8", "q4"]), hide_possible_values = true)]
     weights: WeightFormat,
 
     /// The most memory the model may need, such as 6GB [default: what the device has, for --weights auto]
@@ -45,7 +46,7 @@ pub struct ModelArguments {
     memory: Option<MemorySize>,
 
     /// How a picture becomes square: crop its middle or pad its short sides [default: the model's own]
-    #[arg(long, value_name = "crop|pad")]
+    #[arg(long, value_name = "crop|pad", value_parser = named::<Fit>(["crop", "pad"]), hide_possible_values = true)]
     fit: Option<Fit>,
 
     /// Do not keep quantised weights on disk for the next start, nor use those kept there

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf};
 use clap::Args;
 use safetensors::{Dtype, serialize, tensor::TensorView};
 
-use super::{model::locate, write_whole};
+use super::{model::locate, named::named, write_whole};
 use crate::{
     Fit, Picture,
     checkpoint::ModelFiles,
@@ -21,7 +21,7 @@ pub struct Pixels {
     image: PathBuf,
 
     /// How a picture becomes square: crop its middle or pad its short sides [default: the model's own]
-    #[arg(long, value_name = "crop|pad")]
+    #[arg(long, value_name = "crop|pad", value_parser = named::<Fit>(["crop", "pad"]), hide_possible_values = true)]
     fit: Option<Fit>,
 
     /// The file to write: `pixel_values [3, side, side]`, float32; of a model that sees tiles, `[tiles, 3, side, side]`

@@ -9,7 +9,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
-use super::{model::locate, print_json, pruning::PruningArguments};
+use super::{model::locate, named::named, print_json, pruning::PruningArguments};
 use crate::{
     DeviceInfo, DeviceSelect, Error, WeightFormat,
     checkpoint::{Checkpoint, ModelFiles},
@@ -39,7 +39,7 @@ pub struct Plan {
     device: DeviceSelect,
 
     /// Precision of the weights: f32, f16, q8 or q4; auto shows all of them, and which it would take
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, value_parser = named::<WeightFormat>(["auto", "f32", "f16", "q8", "q4"]), hide_possible_values = true)]
     weights: WeightFormat,
 
     /// The most memory the model may need, such as 6GB [default: what the device has]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::named::named;
 use crate::{
     Error, Pruning, Result,
     drop::{Admit, Keep, PolicyName, Positions, Preset, RowOrder, Stage, Turns},
@@ -13,7 +14,7 @@ use crate::{
 pub struct PruningArguments {
     /// Who chooses: mustdrop, or for comparison coverage, coverage-means, none, random, pool, fastv or visionzip [default: mustdrop, once any of
     /// these options is given]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = named::<PolicyName>(PolicyName::ALL.iter().map(|one| one.as_str())), hide_possible_values = true)]
     policy: Option<PolicyName>,
 
     /// Keep N vision tokens of each picture, or P% of its patches: the mean over all decoder layers
@@ -22,7 +23,7 @@ pub struct PruningArguments {
 
     /// How a budget admits and protects tokens: coverage, a few of everything in the picture, or class, those that [CLS] attends
     /// to [default: coverage]
-    #[arg(long, value_name = "NAME", requires = "keep", conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
+    #[arg(long, value_name = "NAME", value_parser = named::<Admit>(Admit::ALL.iter().map(|one| one.as_str())), hide_possible_values = true, requires = "keep", conflicts_with_all = ["global_thr", "individual_thr", "preset"])]
     admit: Option<Admit>,
 
     /// Merge alike windows in the vision tower, though coverage admits the tokens
@@ -31,7 +32,7 @@ pub struct PruningArguments {
 
     /// A level of the paper: the thresholds retain-192, retain-128 or retain-64, or of pictures in tiles so many tokens: next-640,
     /// next-320 or next-160
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["global_thr", "individual_thr"])]
+    #[arg(long, value_name = "NAME", value_parser = named::<Preset>(Preset::ALL.iter().map(|one| one.as_str())), hide_possible_values = true, conflicts_with_all = ["global_thr", "individual_thr"])]
     preset: Option<Preset>,
 
     /// Drop tokens whose share of the text's attention is below G (with --individual-thr)
@@ -49,11 +50,11 @@ pub struct PruningArguments {
 
     /// What a later question finds of dropped tokens: pin, they stay dropped, or requery, they are back, and are chosen from
     /// anew [default: pin]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = named::<Turns>(Turns::ALL.iter().map(|one| one.as_str())), hide_possible_values = true)]
     turns: Option<Turns>,
 
     /// Switch a stage off: merge, filter or evict; may be repeated
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', value_parser = named::<Stage>(Stage::ALL.iter().map(|one| one.as_str())), hide_possible_values = true)]
     without: Vec<Stage>,
 
     /// As the authors' code has it: merged windows first, positions numbered anew behind every filter, and under a budget

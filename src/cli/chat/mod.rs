@@ -28,7 +28,7 @@ use self::{
 };
 use super::{
     describe::spinner, generation::GenerationArguments, interrupt::Interrupts, model::ModelArguments,
-    pruning::PruningArguments,
+    named::named, pruning::PruningArguments,
 };
 use crate::{PictureCache, image::Allowance};
 
@@ -53,7 +53,7 @@ pub struct ChatCommand {
     system: Option<String>,
 
     /// How pictures are shown in the terminal: kitty, iterm2, sixel, blocks, off, or auto, what the terminal says that it can
-    #[arg(long, value_name = "HOW", default_value_t, env = "MUSTDROP_PICTURES")]
+    #[arg(long, value_name = "HOW", default_value_t, env = "MUSTDROP_PICTURES", value_parser = named::<Pictures>(Pictures::ALL.iter().map(|one| one.as_str())), hide_possible_values = true)]
     show: Pictures,
 
     #[command(flatten)]
