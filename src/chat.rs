@@ -7,7 +7,7 @@ use crate::{
     cancel::{self, Cancel},
     conversation::{Conversation, Encoded, Look},
     drop::Pruning,
-    error::Result,
+    error::{Error, Result},
     generation::GenerationOptions,
     llava::Llava,
     part::Part,
@@ -57,7 +57,7 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) naming the first value outside its range; the rules are then as before.
+    /// [`Error::Argument`] naming the first value outside its range; the rules are then as before.
     pub fn set_pruning(&mut self, pruning: Option<Pruning>) -> Result<()> {
         if let Some(pruning) = &pruning {
             self.conversation.llava.check(pruning)?;
@@ -107,7 +107,7 @@ impl Chat {
                 Ok(())
             })
         });
-        resumed.inspect_err(|error| conversation.give_up(found, questions, error))
+        resumed.inspect_err(|error: &Error| conversation.give_up(found, questions, error))
     }
 
     /// Has the next question compute everything anew, for tests of what a cache may not change.
@@ -116,7 +116,7 @@ impl Chat {
         self.conversation.forget();
     }
 
-    /// Has `flag` stop questions and answers: they end with [`Error::Cancelled`](crate::Error::Cancelled) before the next layer of a network on the
+    /// Has `flag` stop questions and answers: they end with [`Error::Cancelled`] before the next layer of a network on the
     /// CPU, and on an adapter behind what it was given. What was said until then stays in the conversation; a question
     /// that was not answered yet does not.
     pub fn cancel(mut self, flag: Cancel) -> Self {
@@ -143,8 +143,8 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) if a rule is out of range, [`Error::Prompt`](crate::Error::Prompt) if the prompt does not fit the
-    /// context, [`Error::Device`](crate::Error::Device) if the device fails, [`Error::Cancelled`](crate::Error::Cancelled) if that was asked for. The conversation is
+    /// [`Error::Argument`] if a rule is out of range, [`Error::Prompt`] if the prompt does not fit the
+    /// context, [`Error::Device`] if the device fails, [`Error::Cancelled`] if that was asked for. The conversation is
     /// then as it was before.
     pub fn ask(&mut self, parts: impl IntoIterator<Item = Part>) -> Result<Answer<'_>> {
         self.ask_after([], parts)

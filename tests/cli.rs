@@ -215,6 +215,7 @@ fn usage_errors_exit_with_2_and_name_what_was_expected() {
         (&["describe", env!("CARGO_MANIFEST_DIR")], &["directory"]),
         (&["describe", file!()], &["tests", "PNG"]),
         (&["describe", "-", "what?", "--image", "-"], &["PICTURE", "one picture from stdin"]),
+        (&["describe", &picture, &picture], &["QUESTION", "--image"]),
         (&["describe", "~/photo.png"], &["~/photo.png", "home folder"]),
         (&["chat", &picture, "--show", "ascii"], &["--show", "sixel"]),
         (&["describe", &picture, "--device", ""], &["--device"]),

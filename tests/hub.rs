@@ -13,6 +13,8 @@ use std::{
 };
 
 use crate::common::repository;
+#[cfg(unix)]
+use crate::terminal::screen::Terminal;
 use mustdrop::{
     Error,
     hub::{Hub, Step},
@@ -191,6 +193,12 @@ fn a_token_goes_to_the_hub_and_nowhere_else() {
     };
     assert!(sent(&server).iter().all(|token| token.as_deref() == Some("Bearer secret")));
     assert_eq!(sent(&store), [None, None]);
+
+    // The file that `hf auth login` writes does as well.
+    fs::write(cache.path().join("token"), "from-the-file\n").expect("a file");
+    let output = mustdrop(&server, cache.path(), &["pull", "org/model"]).output().expect("it runs");
+    assert!(output.status.success());
+    assert_eq!(sent(&server).last(), Some(&Some("Bearer from-the-file".to_owned())));
 
     let output = mustdrop(&server, cache.path(), &["pull", "org/other"])
         .envs([("HF_TOKEN", "secret"), ("HF_ENDPOINT", "http://example.com")])
@@ -488,6 +496,24 @@ fn a_link_to_a_blob_that_is_gone_is_said() {
     let output = mustdrop(&server, cache.path(), &["describe", "--model", &model]).output().expect("it runs");
     let (code, stderr) = said(&output);
     assert!(code == Some(3) && stderr.contains("a link to") && stderr.contains("mustdrop pull"), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn one_bar_shows_all_files_in_a_terminal() {
+    let (server, cache) = (Server::start(files(), None), tempfile::tempdir().expect("a folder"));
+    server.fail(WEIGHTS, Fault::Slow(10_000));
+    let (home, address) = (cache.path().display().to_string(), server.address());
+    let variables =
+        [("HF_HOME", home.as_str()), ("HF_ENDPOINT", &address), ("HF_TOKEN", ""), ("HF_HUB_CACHE", "")];
+    let terminal = Terminal::start(cache.path(), &["pull", "org/model"], &variables);
+    let screen = terminal.until("a bar", |text| text.contains("of 2 files") && text.contains("MiB/s"));
+    let bars: Vec<&str> = screen.lines().filter(|line| line.contains("of 2 files")).collect();
+    assert!(bars.len() == 1 && bars[0].contains(" of    2.86 MiB"), "{screen}");
+    assert!(screen.contains("licence: apache-of-the-test"), "{screen}");
+    let screen = terminal.until("the folder", |text| text.trim_end().ends_with(COMMIT));
+    assert!(!screen.contains("of 2 files"), "the bar goes: {screen}");
+    assert!(terminal.end().success());
 }
 
 #[test]

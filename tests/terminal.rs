@@ -1,6 +1,6 @@
 //! `mustdrop chat` in a terminal: keys go in, a screen comes out.
 
-mod screen;
+pub mod screen;
 mod svg;
 
 use std::{fs, process::Command};

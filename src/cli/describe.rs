@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{
-    generation::GenerationArguments, model::ModelArguments, not_over_an_input, print_json,
-    pruning::PruningArguments, write_answer, write_whole,
+    chat::is_named_as_picture, generation::GenerationArguments, model::ModelArguments, not_over_an_input,
+    print_json, pruning::PruningArguments, write_answer, write_whole,
 };
 use crate::{
     Chat, Error, Event, GenerationOptions, Llava, LlavaBuilder, Part, Picture, Report, StopReason,
@@ -61,6 +61,10 @@ impl Describe {
     pub fn parts(&self) -> crate::Result<Vec<Part>> {
         if self.question.trim().is_empty() {
             return Err(Error::argument("QUESTION", "some words", "nothing but blanks"));
+        }
+        if is_named_as_picture(&self.question) && Path::new(&self.question).is_file() {
+            let found = format!("{}, a file; further pictures come by --image", self.question);
+            return Err(Error::argument("QUESTION", "some words", found));
         }
         let mut options = GenerationOptions::default();
         self.adjust(&mut options);

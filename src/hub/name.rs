@@ -10,6 +10,8 @@ const MAIN: &str = "main";
 /// `organisation/name`, with `@revision` behind it, or `:quantisation` of a repository of GGUF files, as `:Q4_K_M`, or both;
 /// without one, the revision is `main`.
 ///
+/// An address on huggingface.co is its name, too.
+///
 /// Names come from users, and become parts of paths: they have letters, digits, `-`, `_` and `.`, as on the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelName {
@@ -80,6 +82,7 @@ impl FromStr for ModelName {
             let expected = "organisation/name, perhaps with @revision or :quantisation behind it";
             Error::argument("NAME", expected, format!("{text:?}"))
         };
+        let text = text.strip_prefix("https://huggingface.co/").unwrap_or(text);
         let (text, quantisation) = match text.split_once(':') {
             Some((text, quantisation)) => (text, Some(quantisation)),
             None => (text, None),
@@ -118,6 +121,7 @@ mod tests {
         assert_eq!((name.path().as_str(), name.revision()), ("llava-hf/llava-1.5-7b-hf", "main"));
         assert_eq!(name.folder(), "models--llava-hf--llava-1.5-7b-hf");
         assert_eq!(name.at("v1.0")?.to_string(), "llava-hf/llava-1.5-7b-hf@v1.0");
+        assert_eq!("https://huggingface.co/a/b".parse::<ModelName>()?, "a/b".parse()?);
         let gguf: ModelName = "org/llava-GGUF@v2:Q4_K_M".parse()?;
         assert_eq!((gguf.revision(), gguf.quantisation()), ("v2", Some("Q4_K_M")));
         assert_eq!(gguf.at("v3")?.to_string(), "org/llava-GGUF@v3:Q4_K_M");

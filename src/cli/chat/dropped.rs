@@ -39,7 +39,7 @@ fn is_picture(path: &Path) -> bool {
 }
 
 /// Whether a name ends as those of pictures do.
-pub(super) fn is_named_as_picture(path: impl AsRef<Path>) -> bool {
+pub(in crate::cli) fn is_named_as_picture(path: impl AsRef<Path>) -> bool {
     let ending = path.as_ref().extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending))
 }

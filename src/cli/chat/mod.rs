@@ -19,6 +19,8 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Args;
 
+pub(super) use self::dropped::is_named_as_picture;
+
 use self::{
     display::{Display, Pictures},
     editor::Editor,

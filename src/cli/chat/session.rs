@@ -39,6 +39,8 @@ pub(super) struct Session {
     exchanges: Vec<Exchange>,
     /// What the answers cost, as far as they were made here: one for each exchange.
     reports: Vec<Option<Report>>,
+    /// Whether the model has yet to take up all that was said.
+    is_behind: bool,
     /// Pictures that go with the next question.
     waiting: Vec<Photo>,
     /// Files that were read, over which nothing is written.
@@ -57,8 +59,21 @@ impl Session {
     ) -> crate::Result<Self> {
         chat.set_pruning(rules.pruning())?;
         let (exchanges, reports) = (Vec::new(), Vec::new());
-        let (waiting, files) = (Vec::new(), Vec::new());
-        Ok(Self { chat, model, rules, system: None, exchanges, reports, waiting, files, display, interrupts })
+        let (waiting, files, is_behind) = (Vec::new(), Vec::new(), false);
+        let system = None;
+        Ok(Self {
+            chat,
+            model,
+            rules,
+            system,
+            exchanges,
+            reports,
+            is_behind,
+            waiting,
+            files,
+            display,
+            interrupts,
+        })
     }
 
     /// Goes on with an earlier conversation.
@@ -70,11 +85,15 @@ impl Session {
         self.take_up()
     }
 
-    /// Has the model take up all that was said under the rules of now.
+    /// Has the model take up all that was said under the rules of now; if that is stopped, the next question does.
     fn take_up(&mut self) -> crate::Result<()> {
+        self.interrupts.clear();
+        self.is_behind = true;
         self.chat.clear();
         self.chat.instruct(self.system.clone());
-        self.chat.resume(self.exchanges.iter().flat_map(Exchange::turns))
+        self.chat.resume(self.exchanges.iter().flat_map(Exchange::turns))?;
+        self.is_behind = false;
+        Ok(())
     }
 
     /// Reads and answers line by line, to the end of the input; the exit code is that of the first line that failed, unless
@@ -283,7 +302,7 @@ impl Session {
         let asked = self.ask(&exchange.question);
         if self.exchanges.len() == before {
             self.waiting.clear();
-            self.chat.resume(exchange.turns())?;
+            self.is_behind |= self.chat.resume(exchange.turns()).is_err();
             self.exchanges.push(exchange);
             self.reports.push(report);
         }
@@ -295,6 +314,9 @@ impl Session {
     fn ask(&mut self, question: &str) -> anyhow::Result<()> {
         let mut exchange =
             Exchange { photos: self.waiting.clone(), question: question.to_owned(), answer: String::new() };
+        if self.is_behind {
+            self.take_up()?;
+        }
         self.interrupts.clear();
         let asked = self.chat.ask(exchange.parts());
         if asked.is_err() {
