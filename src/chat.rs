@@ -5,15 +5,14 @@ use std::sync::Arc;
 use crate::{
     answer::Answer,
     cancel::{self, Cancel},
-    conversation::{Conversation, Encoded, Look},
+    conversation::{Conversation, Look},
     drop::Pruning,
     error::{Error, Result},
     generation::GenerationOptions,
     llava::Llava,
     part::Part,
     picture_cache::PictureCache,
-    prompt::{Role, Turn, TurnPart},
-    shown::Shown,
+    prompt::Role,
 };
 
 impl Llava {
@@ -185,7 +184,16 @@ impl Chat {
     ///
     /// What the cache holds of the picture is used again, unless questions decide what it holds.
     #[cfg(feature = "cli")]
-    pub(crate) fn ask_afresh(&mut self, shown: Option<Shown>, question: &str) -> Result<Answer<'_>> {
+    pub(crate) fn ask_afresh(
+        &mut self,
+        shown: Option<crate::shown::Shown>,
+        question: &str,
+    ) -> Result<Answer<'_>> {
+        use crate::{
+            conversation::Encoded,
+            prompt::{Turn, TurnPart},
+        };
+
         let Self { conversation, options, pruning, .. } = self;
         conversation.turns.clear();
         conversation.drawn = None;
