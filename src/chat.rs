@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     answer::Answer,
-    cancel::{self, Cancel},
+    cancel::Cancel,
     conversation::{Conversation, Look},
     drop::Pruning,
-    error::{Error, Result},
+    error::Result,
     generation::GenerationOptions,
     llava::Llava,
     part::Part,
@@ -90,23 +90,21 @@ impl Chat {
     ///
     /// As [`ask`](Self::ask). The conversation is then as it was before.
     pub fn resume(&mut self, turns: impl IntoIterator<Item = (Role, Vec<Part>)>) -> Result<()> {
+        self.check_pruning()?;
         let Self { conversation, pruning, picture_cache, .. } = self;
-        let pruning = pruning.as_ref();
-        if let Some(pruning) = pruning {
-            conversation.llava.check(pruning)?;
-        }
-        let look = Look { pruning, cache: picture_cache.as_deref() };
-        let flag = conversation.cancel.clone();
-        let (found, questions) = (conversation.before(), conversation.questions());
-        let resumed = cancel::during(flag.as_ref(), || {
+        let look = Look { pruning: pruning.as_ref(), cache: picture_cache.as_deref() };
+        conversation.attempt(|conversation| {
             turns.into_iter().try_for_each(|turn| {
-                let found = (turn.0 == Role::User).then(|| conversation.before());
-                conversation.encode([turn], look)?;
-                found.into_iter().for_each(|found| conversation.note_asked(found));
-                Ok(())
+                if turn.0 == Role::User {
+                    conversation.note_question();
+                }
+                conversation.encode([turn], look).map(drop)
             })
-        });
-        resumed.inspect_err(|error: &Error| conversation.give_up(found, questions, error))
+        })
+    }
+
+    fn check_pruning(&self) -> Result<()> {
+        self.pruning.as_ref().map_or(Ok(()), |pruning| self.conversation.llava.check(pruning))
     }
 
     /// Has the next question compute everything anew, for tests of what a cache may not change.
@@ -161,22 +159,17 @@ impl Chat {
         parts: impl IntoIterator<Item = Part>,
     ) -> Result<Answer<'_>> {
         self.options.validate()?;
-        if let Some(pruning) = &self.pruning {
-            self.conversation.llava.check(pruning)?;
-        }
+        self.check_pruning()?;
         let Self { conversation, options, pruning, picture_cache } = self;
-        let (found, questions) = (conversation.before(), conversation.questions());
+        let pruning = pruning.as_ref();
         let question = (Role::User, parts.into_iter().collect());
         let turns = earlier.into_iter().chain([question]);
-        let pruning = pruning.as_ref();
         let look = Look { pruning, cache: picture_cache.as_deref() };
-        let flag = conversation.cancel.clone();
-        let prefilled = cancel::during(flag.as_ref(), || {
-            conversation.encode(turns, look).and_then(|encoded| conversation.prefill(encoded, pruning))
-        });
-        let prefilled =
-            prefilled.inspect_err(|error| conversation.give_up(found.clone(), questions, error))?;
-        conversation.note_asked(found);
+        let prefilled = conversation.attempt(|conversation| {
+            conversation.note_question();
+            let encoded = conversation.encode(turns, look)?;
+            conversation.prefill(encoded, pruning)
+        })?;
         Answer::start(conversation, prefilled, options.clone())
     }
 

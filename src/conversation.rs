@@ -30,6 +30,14 @@ pub(crate) enum Row {
     Vision { picture: usize, token: usize },
 }
 
+/// The pictures among `rows`: where each begins, and its number.
+fn pictures_of(rows: &[Row]) -> impl Iterator<Item = (usize, usize)> + '_ {
+    rows.iter().enumerate().filter_map(|(at, row)| match row {
+        Row::Vision { picture, token: 0 } => Some((at, *picture)),
+        _ => None,
+    })
+}
+
 /// The turns so far, their pictures, and the decoder's cache of them.
 pub(crate) struct Conversation {
     pub llava: Llava,
@@ -54,9 +62,9 @@ pub(crate) struct Conversation {
 }
 
 /// What a question finds.
-#[derive(Clone)]
-pub(crate) struct Before {
+struct Before {
     turns: usize,
+    questions: usize,
     pictures: Vec<Arc<Shown>>,
     /// How many of them the cache holds.
     cached: usize,
@@ -99,38 +107,33 @@ impl Conversation {
         self.forget();
     }
 
-    /// What the next question finds.
-    pub fn before(&self) -> Before {
+    /// Does `work`, which asks or takes something up; if it fails, the conversation is as it was.
+    pub fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let (flag, found) = (self.cancel.clone(), self.before());
+        let done = cancel::during(flag.as_ref(), || work(self));
+        done.inspect_err(|error| {
+            self.turns.truncate(found.turns);
+            self.asked.truncate(found.questions);
+            // Those there were before may have been admitted anew.
+            self.pictures = found.pictures;
+            if matches!(error, Error::Device { .. } | Error::Cancelled) {
+                self.forget();
+            }
+        })
+    }
+
+    /// Notes that a question is asked, which can be taken back.
+    pub fn note_question(&mut self) {
+        self.asked.push(self.before());
+    }
+
+    fn before(&self) -> Before {
         Before {
             turns: self.turns.len(),
+            questions: self.asked.len(),
             pictures: self.pictures.clone(),
-            cached: self.cached_pictures(),
+            cached: pictures_of(&self.cached).count(),
             emptied: self.emptied,
-        }
-    }
-
-    fn cached_pictures(&self) -> usize {
-        self.cached.iter().filter(|row| matches!(row, Row::Vision { token: 0, .. })).count()
-    }
-
-    /// How many questions can be taken back.
-    pub fn questions(&self) -> usize {
-        self.asked.len()
-    }
-
-    /// Notes that a question was asked, which found this.
-    pub fn note_asked(&mut self, found: Before) {
-        self.asked.push(found);
-    }
-
-    /// Takes back what failed, behind so many questions.
-    pub fn give_up(&mut self, found: Before, questions: usize, error: &Error) {
-        self.turns.truncate(found.turns);
-        self.asked.truncate(questions);
-        // Those there were before may have been admitted anew.
-        self.pictures = found.pictures;
-        if matches!(error, Error::Device { .. } | Error::Cancelled) {
-            self.forget();
         }
     }
 
@@ -142,7 +145,7 @@ impl Conversation {
             // Another picture may get the number of one that goes; those that stay may have looked otherwise beside it.
             self.pictures = found.pictures;
             self.forget();
-        } else if (found.cached, found.emptied) != (self.cached_pictures(), self.emptied) {
+        } else if (found.cached, found.emptied) != (pictures_of(&self.cached).count(), self.emptied) {
             // It decided what is held of pictures.
             self.forget();
         }
@@ -320,10 +323,8 @@ impl Conversation {
     fn filter(&self, rows: &[Row], reused: usize, pruning: Option<&Pruning>) -> Option<PrefillFilter> {
         let pruning = pruning?;
         let mut filter = PrefillFilter::new(pruning);
-        for (at, row) in rows[reused..].iter().enumerate() {
-            if let Row::Vision { picture, token: 0 } = row
-                && let Some(pruned) = &self.pictures[*picture].pruned
-            {
+        for (at, picture) in pictures_of(&rows[reused..]) {
+            if let Some(pruned) = &self.pictures[picture].pruned {
                 filter.add_picture(at, &pruned.candidates);
             }
         }

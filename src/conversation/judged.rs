@@ -1,6 +1,6 @@
 //! What filters made of a conversation's pictures.
 
-use super::{Conversation, Row};
+use super::{Conversation, Row, pictures_of};
 use crate::{
     drop::{
         missed::{Earlier, Missed},
@@ -12,17 +12,13 @@ use crate::{
 impl Conversation {
     /// The account of a pass over the rows from `reused` on; notes what was dropped of their pictures.
     pub(super) fn judged(&mut self, filter: &PrefillFilter, rows: &[Row], reused: usize) -> PruningReport {
-        let new = rows[reused..].iter().filter_map(|row| match row {
-            Row::Vision { picture, token: 0 } => Some((*picture, self.pictures.get(*picture)?)),
-            _ => None,
-        });
-        let judged = new.filter_map(|(picture, shown)| Some((picture, shown, shown.pruned.as_ref()?)));
+        let new = pictures_of(&rows[reused..]).map(|(_, number)| (number, &self.pictures[number]));
+        let judged = new.filter_map(|(number, shown)| Some((number, shown, shown.pruned.as_ref()?)));
         let vision = &self.llava.config.vision;
         let mut pictures = Vec::new();
         for (index, ((number, shown, pruned), admitted)) in judged.zip(&filter.admitted).enumerate() {
             let seen = (&shown.shape, shown.placements.as_slice());
-            let report = PictureReport::new(pruned, admitted, vision, seen, index, &filter.steps);
-            pictures.push(PictureReport { number, ..report });
+            pictures.push(PictureReport::new(pruned, admitted, vision, seen, (number, index), &filter.steps));
         }
         for report in &pictures {
             self.dropped.resize(self.dropped.len().max(report.number + 1), Vec::new());
@@ -39,13 +35,10 @@ impl Conversation {
         if whole == 0 || whole == held.len() || is_new {
             return None;
         }
-        let earlier = rows[..reused].iter().enumerate().filter_map(|(start, row)| match row {
-            Row::Vision { picture, token: 0 } => {
-                let tokens = self.pictures.get(*picture)?.embeddings.dims()[0];
-                let dropped = self.dropped.get(*picture).filter(|dropped| dropped.len() == tokens);
-                Some(Earlier { start, dropped: dropped.cloned().unwrap_or_else(|| vec![false; tokens]) })
-            }
-            _ => None,
+        let earlier = pictures_of(&rows[..reused]).map(|(start, number)| {
+            let tokens = self.pictures[number].embeddings.dims()[0];
+            let dropped = self.dropped.get(number).filter(|dropped| dropped.len() == tokens);
+            Earlier { start, dropped: dropped.cloned().unwrap_or_else(|| vec![false; tokens]) }
         });
         Some(Missed::new(whole - 1, earlier.collect()))
     }

@@ -195,17 +195,13 @@ impl Conversation {
     pub(super) fn admit_anew(&mut self, pruning: Option<&Pruning>) -> Result<()> {
         let Some(pruning) = pruning.filter(|pruning| pruning.turns == Turns::Requery) else { return Ok(()) };
         for shown in &mut self.pictures {
-            let has_others = |(_, rules): &(_, Pruning)| rules != pruning;
-            if !shown.tower.as_ref().is_some_and(has_others) {
+            let Some((tower, _)) = shown.tower.as_ref().filter(|(_, rules)| rules != pruning) else {
                 continue;
-            }
+            };
+            let (tower, pruned) = (tower.clone(), self.llava.model.admit(tower, pruning)?);
             let shown = Arc::make_mut(shown);
-            if let Some((tower, rules)) = &mut shown.tower {
-                let pruned = self.llava.model.admit(tower, pruning)?;
-                rules.clone_from(pruning);
-                shown.embeddings = pruned.features.clone();
-                shown.pruned = Some(pruned);
-            }
+            shown.embeddings = pruned.features.clone();
+            (shown.pruned, shown.tower) = (Some(pruned), Some((tower, pruning.clone())));
         }
         Ok(())
     }

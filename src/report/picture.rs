@@ -85,22 +85,22 @@ pub struct Kept {
 }
 
 impl PictureReport {
-    /// The report on picture `number` of a pass with these filters.
+    /// The report on the picture of this number in the conversation and this index in a pass with these filters.
     pub(crate) fn new(
         pruned: &PrunedFeatures,
         admitted: &Admitted,
         vision: &VisionConfig,
         (shape, placements): (&PictureShape, &[Placement]),
-        number: usize,
+        (number, index): (usize, usize),
         steps: &[FilterStep],
     ) -> Self {
         let entered = pruned.entered(admitted);
         let mut alive: Vec<usize> = (0..entered.tokens.len()).collect();
         let mut kept = Vec::new();
         for step in steps {
-            if let Some(stayed) = step.kept.get(number) {
+            if let Some(stayed) = step.kept.get(index) {
                 alive = stayed.iter().map(|token| alive[*token]).collect();
-                let importance = step.importance.get(number).cloned().unwrap_or_default();
+                let importance = step.importance.get(index).cloned().unwrap_or_default();
                 kept.push(Kept { layer: step.layer, tokens: alive.clone(), importance });
             }
         }
