@@ -57,8 +57,7 @@ impl ModelFiles {
         let path = path.as_ref().to_path_buf();
         match fs::metadata(&path) {
             Ok(found) if !found.is_dir() => {
-                let is_gguf = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
-                let problem = match is_gguf {
+                let problem = match is_gguf(&path) {
                     true => GGUF_PROBLEM,
                     false => "expected a folder, found a file; give the folder it lies in",
                 };
@@ -74,7 +73,7 @@ impl ModelFiles {
         if !path.join("config.json").is_file() {
             let has_gguf = || {
                 let mut entries = fs::read_dir(&path).into_iter().flatten().flatten();
-                entries.any(|entry| entry.path().extension().is_some_and(|ending| ending == "gguf"))
+                entries.any(|entry| is_gguf(&entry.path()))
             };
             let problem = if let Some(gone) = dangling(&path.join("config.json")) {
                 return Err(Error::model(path.join("config.json"), gone));
@@ -160,6 +159,10 @@ pub(super) fn is_plain_file_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
         && !name.contains(['/', '\\', ':', '\0'])
+}
+
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
 }
 
 /// What is wrong with a link that leads nowhere, as where a blob of the hub's cache was removed.

@@ -47,9 +47,7 @@ pub(super) fn of_quantisation<'a>(name: &ModelName, names: &[&'a str]) -> Result
             return Err(Error::argument("NAME", expected, found));
         }
     };
-    let is_wanted = |name: &&str| {
-        wanted.is_none_or(|wanted| quantisation(name).is_some_and(|which| which.eq_ignore_ascii_case(wanted)))
-    };
+    let is_wanted = |name: &&str| wanted.is_none_or(|wanted| has_quantisation(name, wanted));
     // A tower in 16 bits is small beside the rest, and the most exact that is usual.
     let tower = towers.iter().min_by_key(|name| !name.to_ascii_lowercase().contains("f16"));
     Ok(texts.into_iter().filter(is_wanted).chain(tower.copied()).collect())
@@ -66,7 +64,7 @@ pub(super) fn quantisations<'a>(names: &[&'a str]) -> Vec<&'a str> {
 
 /// The quantisation in a GGUF file's name: what stands in front of its ending, as in `llava-v1.6.Q4_K_M.gguf` or
 /// `model-q8_0-00001-of-00002.gguf`.
-pub(super) fn quantisation(name: &str) -> Option<&str> {
+fn quantisation(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(".gguf")?;
     let stem = part(stem).map_or(stem, |(stem, ..)| stem);
     let kind = stem.rsplit(['-', '.']).next()?;
@@ -76,24 +74,28 @@ pub(super) fn quantisation(name: &str) -> Option<&str> {
     (is_kind && digits.starts_with(|digit: char| digit.is_ascii_digit())).then_some(kind)
 }
 
-/// What a name has in front of `-00001-of-00002`, the part's number, and how many there are.
-fn part(stem: &str) -> Option<(&str, usize, usize)> {
+/// Whether a GGUF file's name says this quantisation, in capitals or not.
+pub(super) fn has_quantisation(name: &str, wanted: &str) -> bool {
+    quantisation(name).is_some_and(|which| which.eq_ignore_ascii_case(wanted))
+}
+
+/// What a name has in front of `-00001-of-00002`, and how many parts there are.
+fn part(stem: &str) -> Option<(&str, usize)> {
     let (rest, all) = stem.rsplit_once("-of-")?;
     let (rest, number) = rest.rsplit_once('-')?;
-    Some((rest, number.parse().ok()?, all.parse().ok()?))
+    number.parse::<usize>().ok()?;
+    Some((rest, all.parse().ok()?))
 }
 
 /// Whether a folder has all parts of a GGUF file, of the quantisation if one is named.
 pub(super) fn has_whole_gguf(folder: &Path, names: &[String], wanted: Option<&str>) -> bool {
     let fits = |name: &&String| {
-        let which = quantisation(name);
-        let is_wanted =
-            wanted.is_none_or(|wanted| which.is_some_and(|which| which.eq_ignore_ascii_case(wanted)));
+        let is_wanted = wanted.is_none_or(|wanted| has_quantisation(name, wanted));
         is_gguf(name) && !is_mmproj(name) && is_wanted && folder.join(name).is_file()
     };
     names.iter().filter(fits).any(|name| match name.strip_suffix(".gguf").and_then(part) {
         None => true,
-        Some((stem, _, all)) => (1..=all.min(10_000))
+        Some((stem, all)) => (1..=all.min(10_000))
             .all(|one| folder.join(format!("{stem}-{one:05}-of-{all:05}.gguf")).is_file()),
     })
 }

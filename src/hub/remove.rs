@@ -9,7 +9,7 @@ use std::{
 use super::{
     ModelName,
     cache::{Folder, entries},
-    files::{is_gguf, is_mmproj, quantisation},
+    files::{has_quantisation, is_gguf, is_mmproj},
 };
 use crate::error::{Error, Result};
 
@@ -86,9 +86,8 @@ fn of_quantisation(snapshot: &Path, wanted: &str) -> Result<Vec<PathBuf>> {
         |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let gguf = files_below(snapshot)?.into_iter().filter(|file| is_gguf(&name(file)));
     let (towers, texts): (Vec<_>, Vec<_>) = gguf.partition(|file| is_mmproj(&name(file)));
-    let is_wanted =
-        |file: &PathBuf| quantisation(&name(file)).is_some_and(|which| which.eq_ignore_ascii_case(wanted));
-    let (mut meant, others): (Vec<_>, Vec<_>) = texts.into_iter().partition(is_wanted);
+    let (mut meant, others): (Vec<_>, Vec<_>) =
+        texts.into_iter().partition(|file| has_quantisation(&name(file), wanted));
     if others.is_empty() && !meant.is_empty() {
         meant.extend(towers);
     }
