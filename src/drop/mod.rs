@@ -92,7 +92,7 @@ macro_rules! named {
         }
     };
 }
-use named;
+pub(crate) use named;
 
 /// What is dropped, stage by stage. The default is the paper's method for about 192 tokens.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,16 +1,14 @@
 //! Pictures in the terminal.
 
 use std::{
-    env, fmt,
+    env,
     io::{self, IsTerminal, Write},
-    str::FromStr,
 };
 
-use image::RgbImage;
 use terminal_size::{Height, Width, terminal_size};
 
 use super::escape::{self, Cells};
-use crate::{Error, Picture};
+use crate::{Picture, drop::named};
 
 /// How pictures are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,22 +61,7 @@ impl Pictures {
     }
 }
 
-impl fmt::Display for Pictures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Pictures {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|how| how.as_str() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::as_str).join(", ");
-            Error::argument("--show", names, format!("{text:?}"))
-        })
-    }
-}
+named!(Pictures, "--show");
 
 /// Shows pictures, where there is a terminal to show them.
 #[derive(Debug)]
@@ -102,13 +85,11 @@ impl Display {
         let (columns, rows) =
             terminal_size().map_or((80, 24), |(Width(columns), Height(rows))| (columns, rows));
         let cells = Cells::within(picture.width(), picture.height(), columns, rows);
-        let (width, height) = (picture.width() as u32, picture.height() as u32);
-        let Some(picture) = RgbImage::from_raw(width, height, picture.rgb().to_vec()) else { return false };
         let drawn = match self.0 {
-            Pictures::Kitty => escape::kitty(&picture, cells),
-            Pictures::Iterm2 => escape::iterm2(&picture, cells),
-            Pictures::Sixel => escape::sixel(&picture, cells),
-            Pictures::Blocks => Some(escape::half_blocks(&picture, cells, has_all_colours())),
+            Pictures::Kitty => escape::kitty(picture, cells),
+            Pictures::Iterm2 => escape::iterm2(picture, cells),
+            Pictures::Sixel => escape::sixel(picture, cells),
+            Pictures::Blocks => escape::half_blocks(picture, cells, has_all_colours()),
             Pictures::Auto | Pictures::Off => None,
         };
         // A picture that is not shown is no reason to stop.

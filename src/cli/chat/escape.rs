@@ -7,7 +7,9 @@ use std::fmt::Write;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use icy_sixel::SixelImage;
-use image::{ImageEncoder, Rgb, RgbImage, codecs::png::PngEncoder, imageops};
+use image::{ImageBuffer, Rgb, RgbImage, imageops};
+
+use crate::Picture;
 
 /// The most rows that a picture takes; as for columns, wide ones take the terminal's.
 const MOST_ROWS: f64 = 20.0;
@@ -16,7 +18,7 @@ const CELL_ASPECT: f64 = 2.0;
 /// What a cell of a terminal with sixels is taken for, in pixels.
 const CELL_PIXELS: [u32; 2] = [10, 20];
 /// The most pixels of a side that a terminal is sent.
-const MOST_PIXELS: u32 = 1024;
+const MOST_PIXELS: usize = 1024;
 /// The most characters of a chunk in kitty's protocol.
 const CHUNK: usize = 4096;
 
@@ -41,7 +43,7 @@ impl Cells {
 /// kitty's graphics protocol: the picture as a PNG in chunks, and no answer wanted.
 ///
 /// <https://sw.kovidgoyal.net/kitty/graphics-protocol/>
-pub(super) fn kitty(picture: &RgbImage, Cells { columns, rows }: Cells) -> Option<String> {
+pub(super) fn kitty(picture: &Picture, Cells { columns, rows }: Cells) -> Option<String> {
     let data = BASE64_STANDARD.encode(png(picture)?);
     let mut text = String::new();
     let mut control = format!("a=T,f=100,q=2,c={columns},r={rows},");
@@ -59,16 +61,16 @@ pub(super) fn kitty(picture: &RgbImage, Cells { columns, rows }: Cells) -> Optio
 /// iTerm2's inline images: a PNG in one piece.
 ///
 /// <https://iterm2.com/documentation-images.html>
-pub(super) fn iterm2(picture: &RgbImage, Cells { columns, rows }: Cells) -> Option<String> {
+pub(super) fn iterm2(picture: &Picture, Cells { columns, rows }: Cells) -> Option<String> {
     let png = png(picture)?;
     let (size, data) = (png.len(), BASE64_STANDARD.encode(png));
     Some(format!("\x1b]1337;File=inline=1;size={size};width={columns};height={rows}:{data}\x07\r\n"))
 }
 
 /// DEC's sixels, in at most 256 colours.
-pub(super) fn sixel(picture: &RgbImage, Cells { columns, rows }: Cells) -> Option<String> {
+pub(super) fn sixel(picture: &Picture, Cells { columns, rows }: Cells) -> Option<String> {
     let [width, height] = [columns * CELL_PIXELS[0], rows * CELL_PIXELS[1]];
-    let small = imageops::resize(picture, width, height, imageops::FilterType::Triangle);
+    let small = resized(picture, width, height)?;
     let rgba = small.pixels().flat_map(|Rgb([r, g, b])| [*r, *g, *b, u8::MAX]).collect();
     let text = SixelImage::from_rgba(rgba, width as usize, height as usize).encode().ok()?;
     Some(text + "\r\n")
@@ -76,11 +78,11 @@ pub(super) fn sixel(picture: &RgbImage, Cells { columns, rows }: Cells) -> Optio
 
 /// Lower half blocks, each two pixels: the upper in the colour of the ground.
 pub(super) fn half_blocks(
-    picture: &RgbImage,
+    picture: &Picture,
     Cells { columns, rows }: Cells,
     has_all_colours: bool,
-) -> String {
-    let small = imageops::resize(picture, columns, 2 * rows, imageops::FilterType::Triangle);
+) -> Option<String> {
+    let small = resized(picture, columns, 2 * rows)?;
     let colour = |Rgb([r, g, b]): Rgb<u8>| match has_all_colours {
         true => format!("2;{r};{g};{b}"),
         false => format!("5;{}", of_256(r, g, b)),
@@ -93,7 +95,7 @@ pub(super) fn half_blocks(
         }
         text += "\x1b[0m\r\n";
     }
-    text
+    Some(text)
 }
 
 /// The nearest of a terminal's 256 colours: of its cube of 6 x 6 x 6, or its greys.
@@ -113,17 +115,21 @@ fn of_256(r: u8, g: u8, b: u8) -> u8 {
 }
 
 /// The picture as a PNG, no larger than a terminal needs.
-fn png(picture: &RgbImage) -> Option<Vec<u8>> {
-    let (width, height) = picture.dimensions();
-    let longer = width.max(height);
-    let side = |side: u32| (u64::from(side) * u64::from(MOST_PIXELS) / u64::from(longer)).max(1) as u32;
-    let small = (longer > MOST_PIXELS)
-        .then(|| imageops::resize(picture, side(width), side(height), imageops::FilterType::Triangle));
-    let shown = small.as_ref().unwrap_or(picture);
-    let mut png = Vec::new();
-    let (width, height) = shown.dimensions();
-    PngEncoder::new(&mut png).write_image(shown, width, height, image::ExtendedColorType::Rgb8).ok()?;
-    Some(png)
+fn png(picture: &Picture) -> Option<Vec<u8>> {
+    let longer = picture.width().max(picture.height());
+    if longer <= MOST_PIXELS {
+        return picture.to_png().ok();
+    }
+    let side = |side: usize| (side * MOST_PIXELS / longer).max(1);
+    let (width, height) = (side(picture.width()), side(picture.height()));
+    let small = resized(picture, width as u32, height as u32)?;
+    Picture::from_rgb8(width, height, small.into_raw()).and_then(|small| small.to_png()).ok()
+}
+
+fn resized(picture: &Picture, width: u32, height: u32) -> Option<RgbImage> {
+    let view =
+        ImageBuffer::<Rgb<u8>, _>::from_raw(picture.width() as u32, picture.height() as u32, picture.rgb())?;
+    Some(imageops::resize(&view, width, height, imageops::FilterType::Triangle))
 }
 
 #[cfg(test)]
@@ -161,10 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn the_thinnest_pictures_can_be_sent() {
-        let picture = RgbImage::new(5000, 1);
+    fn the_thinnest_pictures_can_be_sent() -> crate::Result<()> {
+        let picture = Picture::from_rgb8(5000, 1, vec![0; 15_000])?;
         let cells = Cells::within(5000, 1, 80, 24);
         assert!(kitty(&picture, cells).is_some() && sixel(&picture, cells).is_some());
-        assert_eq!(half_blocks(&picture, cells, true).matches('\u{2584}').count(), 80);
+        let blocks = half_blocks(&picture, cells, true).unwrap_or_default();
+        assert_eq!(blocks.matches('\u{2584}').count(), 80);
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::super::write_whole;
-use crate::{Error, Part, Picture, image::Allowance, prompt::Role};
+use crate::{Error, Part, Picture, Report, image::Allowance, prompt::Role};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -31,6 +31,8 @@ pub(super) struct Exchange {
     pub photos: Vec<Photo>,
     pub question: String,
     pub answer: String,
+    /// What the answer cost, if it was made here.
+    pub report: Option<Report>,
 }
 
 /// A conversation as it is written.
@@ -164,7 +166,7 @@ pub(super) fn load(path: &Path) -> crate::Result<Loaded> {
             }
             photos.push(photo);
         }
-        exchanges.push(Exchange { photos, question, answer });
+        exchanges.push(Exchange { photos, question, answer, report: None });
     }
     Ok(Loaded { model: saved.model, system: saved.system, exchanges })
 }

@@ -26,9 +26,6 @@ use crate::{
     report::PruningReport,
 };
 
-/// The exit code of a program that Ctrl-C ends.
-const INTERRUPTED: u8 = 130;
-
 /// A conversation and what its commands need to know.
 pub(super) struct Session {
     chat: Chat,
@@ -37,8 +34,6 @@ pub(super) struct Session {
     rules: Rules,
     system: Option<String>,
     exchanges: Vec<Exchange>,
-    /// What the answers cost, as far as they were made here: one for each exchange.
-    reports: Vec<Option<Report>>,
     /// Whether the model has yet to take up all that was said.
     is_behind: bool,
     /// Pictures that go with the next question.
@@ -58,29 +53,15 @@ impl Session {
         interrupts: Interrupts,
     ) -> crate::Result<Self> {
         chat.set_pruning(rules.pruning())?;
-        let (exchanges, reports) = (Vec::new(), Vec::new());
-        let (waiting, files, is_behind) = (Vec::new(), Vec::new(), false);
-        let system = None;
-        Ok(Self {
-            chat,
-            model,
-            rules,
-            system,
-            exchanges,
-            reports,
-            is_behind,
-            waiting,
-            files,
-            display,
-            interrupts,
-        })
+        let (exchanges, waiting, files) = (Vec::new(), Vec::new(), Vec::new());
+        let (system, is_behind) = (None, false);
+        Ok(Self { chat, model, rules, system, exchanges, is_behind, waiting, files, display, interrupts })
     }
 
     /// Goes on with an earlier conversation.
     pub fn resume(&mut self, Loaded { system, exchanges, .. }: Loaded) -> crate::Result<()> {
         let photos = exchanges.iter().flat_map(|exchange| &exchange.photos);
         self.files.extend(photos.map(|photo| photo.path.clone()));
-        self.reports = vec![None; exchanges.len()];
         (self.exchanges, self.system) = (exchanges, system);
         self.take_up()
     }
@@ -105,7 +86,7 @@ impl Session {
             let line = match editor.read()? {
                 Input::Line(line) => line,
                 Input::End => break,
-                Input::Interrupt if is_warned => return Ok(ExitCode::from(INTERRUPTED)),
+                Input::Interrupt if is_warned => return Ok(ExitCode::from(Error::Cancelled.exit_code())),
                 Input::Interrupt => {
                     say!("(Ctrl-C once more leaves)");
                     is_warned = true;
@@ -186,7 +167,7 @@ impl Session {
                 }
             }
             Line::Overlay(path) => self.overlay(path.as_deref())?,
-            Line::Stats => match self.reports.last().and_then(Option::as_ref) {
+            Line::Stats => match self.exchanges.last().and_then(|exchange| exchange.report.as_ref()) {
                 Some(report) => say!("{}\n{}", summary(report), memory(report)),
                 None => say!("no answer was made here yet"),
             },
@@ -199,7 +180,7 @@ impl Session {
                 say!("saved, with {} questions: {}", self.exchanges.len(), path.display());
             }
             Line::Clear => {
-                (self.waiting, self.exchanges, self.reports) = (Vec::new(), Vec::new(), Vec::new());
+                (self.waiting, self.exchanges) = (Vec::new(), Vec::new());
                 self.take_up()?;
                 say!("forgotten{}", if self.system.is_some() { ", but for the instructions" } else { "" });
             }
@@ -236,8 +217,8 @@ impl Session {
 
     /// The picture shown last of which tokens were judged, with the account and its number there.
     fn judged(&self) -> Option<(&Picture, &PruningReport, usize)> {
-        let judged = self.reports.iter().enumerate().rev().find_map(|(index, report)| {
-            let report = report.as_ref()?.pruning.as_ref()?;
+        let judged = self.exchanges.iter().enumerate().rev().find_map(|(index, exchange)| {
+            let report = exchange.report.as_ref()?.pruning.as_ref()?;
             (!report.pictures.is_empty()).then_some((index, report))
         });
         let (index, report) = judged?;
@@ -272,13 +253,10 @@ impl Session {
     /// The last question, as if it had not been asked.
     fn take_back(&mut self) -> Option<Exchange> {
         let exchange = self.exchanges.pop();
-        match exchange {
-            None => say!("nothing was asked yet"),
-            Some(_) => {
-                self.reports.pop();
-                self.chat.undo();
-            }
+        if exchange.is_none() {
+            say!("nothing was asked yet");
         }
+        self.chat.undo();
         exchange
     }
 
@@ -294,7 +272,6 @@ impl Session {
 
     /// Asks the last question once more; if that fails, all is as it was.
     fn retry(&mut self) -> anyhow::Result<()> {
-        let report = self.reports.last().cloned().flatten();
         let Some(exchange) = self.take_back() else { return Ok(()) };
         say!("asked once more: {}", with_visible_controls(&exchange.question));
         let later = std::mem::replace(&mut self.waiting, exchange.photos.clone());
@@ -304,7 +281,6 @@ impl Session {
             self.waiting.clear();
             self.is_behind |= self.chat.resume(exchange.turns()).is_err();
             self.exchanges.push(exchange);
-            self.reports.push(report);
         }
         self.waiting.extend(later);
         asked
@@ -312,8 +288,8 @@ impl Session {
 
     /// Asks, and writes the answer as it comes.
     fn ask(&mut self, question: &str) -> anyhow::Result<()> {
-        let mut exchange =
-            Exchange { photos: self.waiting.clone(), question: question.to_owned(), answer: String::new() };
+        let (photos, question) = (self.waiting.clone(), question.to_owned());
+        let mut exchange = Exchange { photos, question, answer: String::new(), report: None };
         if self.is_behind {
             self.take_up()?;
         }
@@ -344,7 +320,7 @@ impl Session {
         let cut = cut_short(answer.report());
         let missed = answer.report().missed.filter(Share::is_most);
         // What was said until then stays, whatever ended it.
-        self.reports.push(Some(answer.report().clone()));
+        exchange.report = Some(answer.report().clone());
         drop(answer);
         self.exchanges.push(exchange);
         writeln!(io::stdout())?;
