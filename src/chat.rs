@@ -7,7 +7,7 @@ use crate::{
     cancel::Cancel,
     conversation::{Conversation, Look},
     drop::Pruning,
-    error::Result,
+    error::{Error, Result},
     generation::GenerationOptions,
     llava::Llava,
     part::Part,
@@ -103,7 +103,7 @@ impl Chat {
         })
     }
 
-    fn check_pruning(&self) -> Result<()> {
+    fn check_pruning(&self) -> Result<(), Error> {
         self.pruning.as_ref().map_or(Ok(()), |pruning| self.conversation.llava.check(pruning))
     }
 

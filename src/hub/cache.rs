@@ -224,7 +224,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The names of what lies in a folder.
-pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
+fn names(folder: &Path) -> Result<Vec<String>> {
     let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(entries(folder)?.into_iter().filter_map(name).collect())
 }
